@@ -1,0 +1,1 @@
+//! Doors for clients: the rpc table, gRPC, and the operator's HTTP.

@@ -1,0 +1,3 @@
+//! Load generator and side-by-side runs.
+
+fn main() {}

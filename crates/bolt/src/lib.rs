@@ -1,0 +1,1 @@
+//! The db file, in bbolt's format.

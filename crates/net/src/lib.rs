@@ -1,0 +1,1 @@
+//! Listeners, URLs and connection limits.

@@ -1,0 +1,1 @@
+//! One member: boot, drive, propose, read, snapshot, compact.

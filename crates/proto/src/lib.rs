@@ -1,0 +1,1 @@
+//! Wire messages of etcd, by the official package names, field names and numbers.

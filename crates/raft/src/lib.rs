@@ -1,0 +1,1 @@
+//! Consensus, pure: messages in, Ready out.

@@ -1,0 +1,1 @@
+//! Whole members in one thread from a seed: faults, workloads, checkers.

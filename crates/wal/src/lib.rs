@@ -1,0 +1,1 @@
+//! The log and snapshot files on disk, in etcd's format.

@@ -1,0 +1,3 @@
+//! The project's own chores: `ci`, `tidy`, `codegen`.
+
+fn main() {}
