@@ -3,12 +3,22 @@
 //! `raft`, `wal`, `bolt`, `mvcc` and `state` touch the world only through what is here, so that
 //! the same code runs on a real machine and in a simulation that one seed drives.
 //!
-//! Files in reading order: [`disk`](Disk), `real_disk`, `clock`.
+//! ```text
+//!   Disk, File:  RealDisk (the machine's)    SimDisk (a seed, power cuts, faults)
+//!   Clock:       RealClock                   ManualClock
+//!   chance:      Random::from_machine        Random::new(seed)
+//! ```
+//!
+//! Files in reading order: [`disk`](Disk), `real_disk`, `clock`, `random`, `sim_disk`.
 
 mod clock;
 mod disk;
+mod random;
 mod real_disk;
+mod sim_disk;
 
 pub use clock::{Clock, ManualClock, RealClock};
 pub use disk::{Access, Disk, File};
+pub use random::Random;
 pub use real_disk::RealDisk;
+pub use sim_disk::{Call, SimDisk};
