@@ -1,0 +1,4 @@
+//! What the wire and the files of etcd look like, against the messages here.
+
+mod bytes;
+mod names;
