@@ -1,0 +1,252 @@
+//! How those who are behind come back: the stream's task reads for them, from the ring or from
+//! history, and joins them to the synced group in the very moment in which nothing is left.
+
+use std::sync::Arc;
+
+use super::batch::{EventList, Segment, WatchContent, WatchEvents};
+use super::index::Index;
+use super::registry::Synced;
+use super::stream::{Group, Ready};
+use super::{HistoryError, WatchStream};
+use crate::Event;
+
+/// How many revisions are copied from the ring in one hold of the registry.
+const RING_READ: usize = 256;
+/// How many watchers join in one hold of the registry.
+const JOINS: usize = 64;
+/// Up to so many events are compared with each watcher; above, an index is worth its making.
+const FEW_EVENTS: usize = 8;
+
+/// What a step of catching up came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Forward,
+    /// History does not show yet what is published.
+    Stalled,
+}
+
+/// A piece of the past: all of it from where it was asked for up to and with `covered`.
+struct Past {
+    /// The first revision that the ring had.
+    first: i64,
+    lists: Vec<EventList>,
+    covered: i64,
+    /// What was published when it was read.
+    published: i64,
+}
+
+/// A watcher that catches up.
+struct Behind {
+    watch_id: i64,
+    next: i64,
+}
+
+impl WatchStream {
+    /// One step for those who are behind: for all that the ring can serve, and for one of those
+    /// who need history, with everybody else whom the same piece of it helps. What they are to
+    /// see is put in `ready`.
+    pub(super) fn catch_up(&mut self) -> Result<Step, HistoryError> {
+        self.refresh_history();
+        self.cancel_overtaken();
+        let (near, past) = self.read_ring();
+        self.hand_out(&near, &past);
+        let Some(from) = self.next_far(past.first) else { return Ok(Step::Forward) };
+        let past = match self.read_history(from) {
+            Err(HistoryError::Compacted) if self.history.compact_revision() > from => {
+                return Ok(Step::Forward);
+            }
+            past => past?,
+        };
+        if past.covered < from {
+            return Ok(Step::Stalled);
+        }
+        // Compaction that began during the read may have taken some of it.
+        self.cancel_overtaken();
+        let mut far = self.all_behind();
+        far.retain(|watcher| (from..=past.covered).contains(&watcher.next));
+        self.hand_out(&far, &past);
+        Ok(Step::Forward)
+    }
+
+    /// From where to read history: those who need what is before `ring_first` take turns, so
+    /// that one who begins long ago does not hold up the others.
+    fn next_far(&mut self, ring_first: i64) -> Option<i64> {
+        let mut far = self.all_behind();
+        far.retain(|watcher| watcher.next < ring_first);
+        let turn = far.iter().find(|watcher| watcher.watch_id > self.last_far).or(far.first())?;
+        self.last_far = turn.watch_id;
+        Some(turn.next)
+    }
+
+    fn all_behind(&self) -> Vec<Behind> {
+        let next = |watch_id: &i64| match self.watchers.get(watch_id)?.group {
+            Group::Unsynced { next } => Some(Behind { watch_id: *watch_id, next }),
+            _ => None,
+        };
+        self.unsynced.iter().filter_map(next).collect()
+    }
+
+    fn cancel_overtaken(&mut self) {
+        let compact_revision = self.history.compact_revision();
+        for Behind { watch_id, next } in self.all_behind() {
+            if next >= compact_revision {
+                continue;
+            }
+            let Some(watcher) = self.watchers.get_mut(&watch_id) else { continue };
+            watcher.group = Group::Compacted;
+            let content = WatchContent::Compacted { compact_revision };
+            let serial = watcher.serial;
+            self.ready.push_back(Ready { watch_id, serial, revision: 0, content });
+            self.unsynced.remove(&watch_id);
+            self.hub.counters.unsynced.sub(1);
+        }
+    }
+
+    /// Reads from the ring for those whom it can serve. When that leaves nothing unread, the
+    /// first of them join the synced group before anything can be published in between.
+    fn read_ring(&mut self) -> (Vec<Behind>, Past) {
+        let mut near = self.all_behind();
+        let mut lists = Vec::new();
+        let mut registry = self.hub.registry();
+        let published = registry.published;
+        let first = registry.ring.first().unwrap_or(published + 1);
+        near.retain(|watcher| watcher.next >= first);
+        let from = near.iter().map(|watcher| watcher.next).min();
+        let mut covered = published;
+        if let Some(from) = from.filter(|from| *from <= published) {
+            covered = registry.ring.read(from, RING_READ, &mut lists) - 1;
+        }
+        let joining = if covered < published { 0 } else { JOINS };
+        for Behind { watch_id, next } in near.iter().take(joining) {
+            let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
+            let slot = registry.join(Synced {
+                watch_id: *watch_id,
+                serial: watcher.serial,
+                range: watcher.range.clone(),
+                filters: watcher.filters,
+                min_revision: (*next).max(published + 1),
+                inbox: Arc::clone(&self.inbox),
+            });
+            watcher.group = Group::Synced { slot };
+            self.unsynced.remove(watch_id);
+            self.hub.counters.unsynced.sub(1);
+        }
+        (near, Past { first, lists, covered, published })
+    }
+
+    fn read_history(&mut self, from: i64) -> Result<Past, HistoryError> {
+        let published = self.hub.registry().published;
+        let end = self.history.current_revision().min(published);
+        if end < from {
+            return Ok(Past { first: from, lists: Vec::new(), covered: end, published });
+        }
+        let limit = self.history_limit;
+        let mut events = self.history.history(from, limit)?;
+        events.truncate(events.partition_point(|event| event.revision.main <= end));
+        let mut revisions = 0;
+        let mut last = from - 1;
+        for event in &events {
+            if event.revision.main > last {
+                revisions += 1;
+                last = event.revision.main;
+            }
+        }
+        self.adapt_limit(revisions, &events);
+        let covered = if revisions < limit { end } else { last };
+        let lists = if events.is_empty() { Vec::new() } else { vec![Arc::from(events)] };
+        Ok(Past { first: from, lists, covered, published })
+    }
+
+    /// Large revisions are read few at a time, so that memory stays bounded.
+    fn adapt_limit(&mut self, revisions: usize, events: &[Event]) {
+        let options = &self.hub.options;
+        let average = super::ring::weight(events) / revisions.max(1);
+        let fitting = options.batch_bytes / average.max(1);
+        let growth = self.history_limit.saturating_mul(4);
+        self.history_limit = fitting.min(growth).clamp(1, options.batch_revisions.max(1));
+    }
+
+    /// Gives each of `behind` its part of `past`, and moves it on.
+    fn hand_out(&mut self, behind: &[Behind], past: &Past) {
+        let segments = self.sort(behind, &past.lists);
+        for (Behind { watch_id, next }, segments) in behind.iter().zip(segments) {
+            let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
+            if watcher.group == (Group::Unsynced { next: *next }) {
+                watcher.group = Group::Unsynced { next: (*next).max(past.covered + 1) };
+            }
+            let mut segments = segments.into_iter();
+            let Some(first) = segments.next() else { continue };
+            let content = WatchContent::Events(WatchEvents::new(first, segments.collect()));
+            let (watch_id, serial) = (*watch_id, watcher.serial);
+            self.ready.push_back(Ready { watch_id, serial, revision: past.published, content });
+        }
+    }
+
+    /// For each of `behind` the events that concern it.
+    fn sort(&self, behind: &[Behind], lists: &[EventList]) -> Vec<Vec<Segment>> {
+        let mut sorter = Sorter {
+            picks: behind.iter().map(|_| Vec::new()).collect(),
+            touched: Vec::new(),
+            segments: behind.iter().map(|_| Vec::new()).collect(),
+        };
+        let watchers: Vec<_> =
+            behind.iter().filter_map(|behind| self.watchers.get(&behind.watch_id)).collect();
+        assert_eq!(watchers.len(), behind.len(), "those who are behind are watchers");
+        let wants = |at: usize, event: &Event| {
+            event.revision.main >= behind[at].next && watchers[at].filters.pass(event.kind)
+        };
+        let events: usize = lists.iter().map(|list| list.len()).sum();
+        let index = (events > FEW_EVENTS && behind.len() > 1).then(|| {
+            let mut index = Index::default();
+            for (at, watcher) in watchers.iter().enumerate() {
+                index.insert(&watcher.range, super::interval::place(at));
+            }
+            index
+        });
+        for list in lists {
+            for (place, event) in list.iter().enumerate() {
+                let place = super::interval::place(place);
+                if let Some(index) = &index {
+                    index.visit(&event.key, |at| {
+                        if wants(at as usize, event) {
+                            sorter.pick(at as usize, place);
+                        }
+                    });
+                    continue;
+                }
+                for (at, watcher) in watchers.iter().enumerate() {
+                    if wants(at, event) && watcher.range.contains(&event.key) {
+                        sorter.pick(at, place);
+                    }
+                }
+            }
+            sorter.end_list(list);
+        }
+        sorter.segments
+    }
+}
+
+/// Gathers picks, list by list.
+struct Sorter {
+    /// For each watcher its places in the present list.
+    picks: Vec<Vec<u32>>,
+    /// Those that have some.
+    touched: Vec<usize>,
+    segments: Vec<Vec<Segment>>,
+}
+
+impl Sorter {
+    fn pick(&mut self, at: usize, place: u32) {
+        if self.picks[at].is_empty() {
+            self.touched.push(at);
+        }
+        self.picks[at].push(place);
+    }
+
+    fn end_list(&mut self, list: &EventList) {
+        for at in self.touched.drain(..) {
+            self.segments[at].push(Segment::some(Arc::clone(list), &self.picks[at]));
+            self.picks[at].clear();
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The watch hub against stores of one's own making: what a client may rely on, one test each.
+
+mod conversations;
+mod store;
