@@ -10,10 +10,11 @@
 //!
 //! What holds for every message:
 //!
-//! * The encoding is canonical: ascending field numbers, and in proto3 no field that has its default
-//!   value. Records of the db are hashed and compared byte for byte, so this is a promise.
+//! * The encoding is canonical: ascending field numbers, and in proto3 no field that has its
+//!   default value. Records of the db are hashed and compared byte for byte, so this is a promise.
 //! * `bytes` are [`Bytes`](bytes::Bytes): decoding from a `Bytes` shares its memory.
-//! * Enums are plain `i32` fields with typed accessors; a number nobody knows survives a round trip.
+//! * Enums are plain `i32` fields with typed accessors; a number nobody knows survives a round
+//!   trip.
 //! * Messages of the log (`raftpb`, `walpb`, `snappb`, [`Metadata`], [`Request`]) know absent from
 //!   zero: set the fields that etcd's readers insist on, and read through the accessors, which take
 //!   an absent field as zero.

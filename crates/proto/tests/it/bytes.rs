@@ -226,7 +226,10 @@ proptest::proptest! {
     /// A garbled but plausible message: fields with small numbers, some of them nested.
     #[test]
     fn no_bytes_upset_a_decoder(
-        fields in prop::collection::vec((1u8..16, 0u8..6, prop::collection::vec(any::<u8>(), 0..9)), 0..12),
+        fields in prop::collection::vec(
+            (1u8..16, 0u8..6, prop::collection::vec(any::<u8>(), 0..9)),
+            0..12,
+        ),
     ) {
         let mut wire = Vec::new();
         for (number, kind, content) in fields {
