@@ -1,6 +1,8 @@
 //! The project's own chores: `ci`, `tidy`, `codegen`.
 
+mod ci;
 mod codegen;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +13,8 @@ use lexopt::Arg;
 const USAGE: &str = "\
 usage: cargo xtask <chore>
 
+  ci                  every check there is
+  tidy                the rules of the house that no compiler knows: layers, lengths, leftovers
   codegen [--check]   write crates/proto/src/generated from crates/proto/proto,
                       or only say whether it is up to date
 ";
@@ -42,6 +46,8 @@ fn run() -> anyhow::Result<()> {
     }
     let root = repository_root()?;
     match chore.as_ref().and_then(|name| name.to_str()) {
+        Some("ci") => ci::run(&root),
+        Some("tidy") => tidy::run(&root),
         Some("codegen") => codegen::run(&root, check),
         Some(name) => bail!("no such chore: {name}\n{USAGE}"),
         None => bail!("which chore?\n{USAGE}"),
