@@ -1,1 +1,164 @@
 //! Consensus, pure: messages in, Ready out.
+//!
+//! The algorithm is Raft with etcd-io/raft's semantics, because that is what etcd's users and
+//! mixed clusters get; the code is our own.
+//!
+//! ```text
+//!      propose, read_index, campaign ...        messages of other members
+//!                     |                                   |
+//!                     v                                   v
+//!                .----------------- RawNode -------------------.
+//!                |  role: follower | candidate | leader        |
+//!     tick  ---> |  log: unstable tail over your Storage       |
+//!                |  tracker: configuration, progress of members|
+//!                '---------------------------------------------'
+//!                     |               |                 |
+//!                 Ready.append    Ready.messages    Ready.apply
+//!                     v               v                 v
+//!              write, sync        send now       apply, then
+//!              on_append_done -> send what was   on_apply_done
+//!                                held back
+//! ```
+//!
+//! # The loop
+//!
+//! There is one mode: storage is written asynchronously, in order, and the driver says when. To
+//! do all of it on the spot is this loop:
+//!
+//! ```
+//! use raft::{Config, ConfState, EntryBody, MemStorage, NodeId, RawNode, Ready, StateRole};
+//!
+//! let id = NodeId::new(1).unwrap();
+//! let mut storage = MemStorage::<&str>::new();
+//! storage.set_conf_state(ConfState { voters: vec![id], ..ConfState::default() });
+//! let mut node = RawNode::new(Config::new(id), storage)?;
+//! let (mut ready, mut outbox, mut state) = (Ready::default(), Vec::new(), Vec::new());
+//!
+//! node.campaign()?;
+//! let mut proposed = false;
+//! while node.has_ready() {
+//!     node.ready(&mut ready)?;
+//!     outbox.append(&mut ready.messages);
+//!     if let Some(append) = ready.append.take() {
+//!         // Here the write-ahead log is written, and synced if `append.must_sync`.
+//!         let storage = node.storage_mut();
+//!         if let Some(hard_state) = append.hard_state {
+//!             storage.set_hard_state(hard_state);
+//!         }
+//!         if let Some(snapshot) = append.snapshot {
+//!             storage.apply_snapshot(snapshot)?;
+//!         }
+//!         storage.append(append.entries)?;
+//!         node.on_append_done(append.ticket, &mut outbox)?;
+//!     }
+//!     if let Some(apply) = ready.apply.take() {
+//!         for entry in &apply.entries {
+//!             match &entry.body {
+//!                 EntryBody::Normal(payload) => state.push(payload.clone()),
+//!                 EntryBody::ConfChange(change) => drop(node.apply_conf_change(change)?),
+//!                 EntryBody::Empty | EntryBody::Refused => {}
+//!             }
+//!         }
+//!         node.on_apply_done(apply.ticket)?;
+//!     }
+//!     // `outbox` is sent here.
+//!     if !proposed && node.status().soft_state.role == StateRole::Leader {
+//!         node.propose("hello")?;
+//!         proposed = true;
+//!     }
+//! }
+//! assert_eq!(state, ["hello"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it never knows
+//!
+//! No clock, disk, socket, thread or ambient chance (`no_std` enforces it); no encoding; what an
+//! entry means; who the application's users are. Reply to a client when its entry is *applied*,
+//! never when it is appended.
+//!
+//! # Invariants
+//!
+//! - At most one leader per term; a leader never changes its log; logs that agree on an entry
+//!   agree on all before it; what is committed is in the log of every later leader.
+//! - `applied <= applying <= committed <= last_index`; `matched < next` for every member.
+//! - A vote, a request for votes, and an acknowledgement leave when what they rest on is on disk
+//!   ([`Body::waits_for_append`]).
+//! - Term, vote and commit index never decrease; a vote is given once per term.
+//! - What a peer sends can make a node answer, ignore, or fail ([`Fatal`]); it cannot panic it.
+//!
+//! # Deliberate differences from etcd-io/raft v3.7.0
+//!
+//! All are local, so that mixed clusters work. Traces may differ by these and nothing else.
+//!
+//! | here | there | why |
+//! |---|---|---|
+//! | `Vote` waits for the candidate's own append (5.1) | sent at once | a candidate that crashes before its term is on disk campaigns in the same term again, with another log, and is voted for again |
+//! | handing out a conf change forces a synced commit index (5.2) | no sync | a crash must not undo a configuration |
+//! | a sole voter, too, answers reads only after a commit in its term (5.3) | at once | it does not know what was committed before |
+//! | "sole voter" means this node (5.4) | any one voter | a removed leader sees one voter too |
+//! | a removed or demoted leader steps down (5.4) | an option, off in etcd | it leads without a vote |
+//! | one entry is always handed out, whatever the limit (5.5) | a limit of 0 stops a restarted node | liveness |
+//! | one definition of "leave joint", and the result is checked at propose (5.6) | two, form only | a change that passes and then fails stops every replica |
+//! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" (5.7) | undefined; panic | both happen |
+//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them |
+//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once |
+//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | etcd #13527 |
+//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides |
+//! | entries of an append are checked to be consecutive, with rising terms | trusted | peers cannot break the log |
+//!
+//! # Files, in reading order
+//!
+//! `types` `entry` `conf_change` `message` the words; `storage` `storage/mem` what the driver
+//! keeps; `config` `error`; `quorum` `quorum/majority` `quorum/joint` the arithmetic;
+//! `tracker` `tracker/progress` `tracker/inflights` the members; `conf_changer`; `log_unstable`
+//! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod conf_change;
+mod conf_changer;
+mod config;
+mod entry;
+mod error;
+mod log;
+mod log_unstable;
+mod message;
+mod quorum;
+mod raft;
+mod raw_node;
+mod read_only;
+mod ready;
+mod rng;
+mod status;
+mod storage;
+mod tracker;
+mod types;
+
+pub use conf_change::{
+    ConfChange, ConfChangeKind, ConfChangeSingle, ConfChangeTransition, ConfState,
+};
+pub use config::Config;
+pub use entry::{Entry, EntryBody, Payload};
+pub use error::{
+    CampaignRefused, ConfChangeError, ConfigError, DropReason, Fatal, OutOfOrder, StartError,
+    StepError, StorageError,
+};
+pub use message::{Body, Message};
+pub use quorum::VoteResult;
+pub use quorum::joint::JointConfig;
+pub use raft::SnapshotStatus;
+pub use raw_node::RawNode;
+pub use read_only::{ReadOnlyOption, ReadState};
+pub use ready::{AppendTicket, ApplyTicket, PendingAppend, Ready, StorageAppend, StorageApply};
+pub use status::Status;
+pub use storage::mem::MemStorage;
+pub use storage::{Snapshot, SnapshotMeta, Storage};
+pub use tracker::Config as Membership;
+pub use tracker::progress::{Progress, ProgressState};
+pub use types::{EntryId, HardState, LogIndex, NodeId, NodeSet, SoftState, StateRole, Term};

@@ -1,0 +1,187 @@
+//! The log in memory: what a driver keeps beside its write-ahead log, and all that tests need.
+
+use super::{Snapshot, SnapshotMeta, Storage};
+use crate::conf_change::ConfState;
+use crate::entry::{Entry, Payload};
+use crate::error::StorageError;
+use crate::types::{EntryId, HardState, LogIndex, Term};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// A [`Storage`] in memory. It writes nothing to disk: a driver with a write-ahead log appends
+/// here what it has appended there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MemStorage<P> {
+    hard_state: HardState,
+    conf_state: ConfState,
+    snapshot: Option<Snapshot<P>>,
+    /// The entry before the first one: compacted, or under the snapshot.
+    before: EntryId,
+    /// `entries[i]` has index `before.index + 1 + i`.
+    entries: VecDeque<Entry<P>>,
+}
+
+impl<P> Default for MemStorage<P> {
+    fn default() -> Self {
+        Self {
+            hard_state: HardState::default(),
+            conf_state: ConfState::default(),
+            snapshot: None,
+            before: EntryId::default(),
+            entries: VecDeque::new(),
+        }
+    }
+}
+
+impl<P: Payload> MemStorage<P> {
+    /// An empty log without members.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty log after `meta`, for a start from a stored snapshot.
+    pub fn at(meta: SnapshotMeta) -> Self {
+        Self { before: meta.id, conf_state: meta.conf_state, ..Self::default() }
+    }
+
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    pub fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
+    pub fn conf_state(&self) -> &ConfState {
+        &self.conf_state
+    }
+
+    /// The membership that a node started on this storage begins with. It must belong to the same
+    /// applied index that the node is started with.
+    pub fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+    }
+
+    /// Appends what a leader or a recovered log says; whatever stood at the same or a later index
+    /// is replaced, entries that are compacted already are skipped.
+    pub fn append(
+        &mut self,
+        entries: impl IntoIterator<Item = Entry<P>>,
+    ) -> Result<(), StorageError> {
+        for entry in entries {
+            if entry.id.index <= self.before.index {
+                continue;
+            }
+            let at = entry.id.index - self.first_index();
+            if at > self.entries.len() as u64 {
+                // A hole in the log: refuse, rather than make one.
+                return Err(StorageError::Unavailable);
+            }
+            self.entries.truncate(at as usize);
+            self.entries.push_back(entry);
+        }
+        Ok(())
+    }
+
+    /// Replaces everything by a snapshot that was received.
+    pub fn apply_snapshot(&mut self, snapshot: Snapshot<P>) -> Result<(), StorageError> {
+        let have = self.snapshot.as_ref().map_or(LogIndex::ZERO, |s| s.meta.id.index);
+        if have != LogIndex::ZERO && have >= snapshot.meta.id.index {
+            return Err(StorageError::SnapshotOutOfDate);
+        }
+        self.before = snapshot.meta.id;
+        self.conf_state = snapshot.meta.conf_state.clone();
+        self.entries.clear();
+        self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// Notes a snapshot that the application has made at an applied index; the log stays.
+    pub fn create_snapshot(
+        &mut self,
+        index: LogIndex,
+        conf_state: ConfState,
+        data: P,
+    ) -> Result<&Snapshot<P>, StorageError> {
+        if self.snapshot.as_ref().is_some_and(|s| index <= s.meta.id.index) {
+            return Err(StorageError::SnapshotOutOfDate);
+        }
+        let id = EntryId { term: self.term(index)?, index };
+        Ok(self.snapshot.insert(Snapshot { meta: SnapshotMeta { id, conf_state }, data }))
+    }
+
+    /// Forgets the entries up to and including `index`, which must be applied.
+    pub fn compact(&mut self, index: LogIndex) -> Result<(), StorageError> {
+        if index <= self.before.index {
+            return Err(StorageError::Compacted);
+        }
+        let term = self.term(index)?;
+        self.entries.drain(..(index - self.before.index) as usize);
+        self.before = EntryId { term, index };
+        // Slots of a long log that is gone; a quarter keeps growing from being quadratic.
+        if self.entries.len() < self.entries.capacity() / 4 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+        Ok(())
+    }
+
+    /// All entries, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Entry<P>> + ExactSizeIterator {
+        self.entries.iter()
+    }
+}
+
+impl<P: Payload> Storage<P> for MemStorage<P> {
+    fn initial_state(&self) -> Result<(HardState, ConfState), StorageError> {
+        Ok((self.hard_state, self.conf_state.clone()))
+    }
+
+    fn entries(
+        &self,
+        range: Range<LogIndex>,
+        max_bytes: u64,
+        into: &mut Vec<Entry<P>>,
+    ) -> Result<(), StorageError> {
+        if range.start <= self.before.index {
+            return Err(StorageError::Compacted);
+        }
+        if range.end > self.last_index().next() {
+            return Err(StorageError::Unavailable);
+        }
+        let first = self.first_index();
+        let (lo, hi) = ((range.start - first) as usize, (range.end - first) as usize);
+        let mut bytes = 0u64;
+        for (at, entry) in self.entries.range(lo..hi.max(lo)).enumerate() {
+            bytes = bytes.saturating_add(entry.size());
+            if at > 0 && bytes > max_bytes {
+                break;
+            }
+            into.push(entry.clone());
+        }
+        Ok(())
+    }
+
+    fn term(&self, index: LogIndex) -> Result<Term, StorageError> {
+        if index == self.before.index {
+            return Ok(self.before.term);
+        }
+        if index < self.before.index {
+            return Err(StorageError::Compacted);
+        }
+        let at = (index - self.first_index()) as usize;
+        self.entries.get(at).map(|entry| entry.id.term).ok_or(StorageError::Unavailable)
+    }
+
+    fn first_index(&self) -> LogIndex {
+        self.before.index.next()
+    }
+
+    fn last_index(&self) -> LogIndex {
+        self.before.index + self.entries.len() as u64
+    }
+
+    fn snapshot(&self) -> Result<Snapshot<P>, StorageError> {
+        self.snapshot.clone().ok_or(StorageError::SnapshotTemporarilyUnavailable)
+    }
+}
