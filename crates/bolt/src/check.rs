@@ -2,6 +2,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::commit::freelist_run;
 use crate::node::{Loader, MAX_DEPTH};
 use crate::page::{BucketHeader, Kind, Page};
 use crate::walk::PageSet;
@@ -28,8 +29,18 @@ impl Db {
     /// Nothing found means a sound file.
     pub fn check(&self) -> Vec<Problem> {
         let (tx, free) = self.read_with_free_pages();
-        let (mut problems, reached) = look(&tx, false);
+        let (mut problems, mut reached) = look(&tx, false);
         let high_water = tx.snapshot.meta.high_water;
+        match freelist_run(&tx.snapshot.meta, tx.snapshot.loader()) {
+            Ok(run) => {
+                for page in run.map_or(0..0, |run| run.start..run.end()) {
+                    if !reached.insert(page) {
+                        problems.push(Problem { page, what: "freelist in use".into() });
+                    }
+                }
+            }
+            Err(error) => problems.push(Problem { page: 0, what: error.to_string() }),
+        }
         let mut known = PageSet::new(high_water);
         for id in free.iter().flat_map(|run| run.start..run.end()) {
             if !known.insert(id) {

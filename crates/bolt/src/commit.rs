@@ -15,6 +15,9 @@ use crate::write::{Tree, WriteTx};
 /// Pages that stand side by side are written together, up to this many bytes.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// So many times in a row the vacuum makes room for a page that then does not come.
+const PATIENCE: u32 = 4;
+
 /// What a commit did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitStats {
@@ -28,20 +31,47 @@ pub struct CommitStats {
     pub size_bytes: u64,
 }
 
+/// Where a commit may put its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// Wherever it is free, and at the end of the file.
+    Anywhere,
+    /// Only where it is free below this page.
+    Below(u64),
+}
+
 impl WriteTx {
     /// Writes all changes and makes them durable. When it fails nothing happened: the db stands
     /// at the commit before.
-    pub fn commit(self) -> Result<CommitStats, Error> {
-        self.commit_within(true)
+    pub fn commit(mut self) -> Result<CommitStats, Error> {
+        let changed = self.root.changed || self.open.values().any(|tree| tree.changed);
+        // While an earlier commit is in doubt even no change is worth a meta page: once it is
+        // durable a crash cannot bring the other to light any more.
+        let in_doubt = self.writer.as_ref().is_some_and(|writer| writer.distrusted_end > 0);
+        if changed || in_doubt {
+            self.restore_patience();
+            return self.write_out(Room::Anywhere);
+        }
+        let size_bytes = self.base.len_bytes();
+        Ok(CommitStats { txid: self.base.txid, size_bytes, ..CommitStats::default() })
     }
 
-    pub(crate) fn commit_within(mut self, may_grow: bool) -> Result<CommitStats, Error> {
+    /// Things have changed: the vacuum may try again where it got stuck.
+    pub(crate) fn restore_patience(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.patience = PATIENCE;
+        }
+    }
+
+    /// Commits even where nothing changed, and keeps the seat. Whether it fails or not, there is
+    /// nothing left in the transaction but its base, which it must not be used on again.
+    pub(crate) fn write_out(&mut self, room: Room) -> Result<CommitStats, Error> {
         let Some(mut writer) = self.writer.take() else {
             return Err(Error::corrupt(0, "transaction without a writer"));
         };
         let shared = Arc::clone(&self.shared);
-        let done = commit(&mut self, &mut writer, &shared, may_grow);
-        shared.give_back(writer);
+        let done = commit(self, &mut writer, &shared, room);
+        self.writer = Some(writer);
         done
     }
 }
@@ -50,16 +80,11 @@ fn commit(
     tx: &mut WriteTx,
     writer: &mut Writer,
     shared: &Shared,
-    may_grow: bool,
+    room: Room,
 ) -> Result<CommitStats, Error> {
-    let page_size = shared.pager.page_size as u64;
-    if !tx.root.changed && tx.open.values().all(|tree| !tree.changed) {
-        let size_bytes = tx.base.high_water * page_size;
-        return Ok(CommitStats { txid: tx.base.txid, size_bytes, ..CommitStats::default() });
-    }
     shared.release(writer);
     let loader = Loader { pager: &shared.pager, high_water: tx.base.high_water };
-    let mut draft = Draft::new(writer, tx.base, shared.pager.page_size, may_grow);
+    let mut draft = Draft::new(writer, tx.base, shared.pager.page_size, room);
     let root = draft_pages(tx, loader, &mut draft);
     let mut plan = draft.plan;
     let prepared = root.and_then(|root| {
@@ -88,7 +113,7 @@ fn commit(
         txid: meta.txid,
         pages_written: plan.allocated.iter().map(|run| run.len).sum(),
         pages_freed: tx.freed.iter().map(|run| run.len).sum(),
-        size_bytes: meta.high_water * page_size,
+        size_bytes: meta.len_bytes(),
     })
 }
 
@@ -178,12 +203,12 @@ impl Plan {
 struct Draft<'a> {
     freelist: &'a mut Freelist,
     page_size: usize,
-    may_grow: bool,
+    room: Room,
     plan: Plan,
 }
 
 impl<'a> Draft<'a> {
-    fn new(writer: &'a mut Writer, base: Meta, page_size: usize, may_grow: bool) -> Self {
+    fn new(writer: &'a mut Writer, base: Meta, page_size: usize, room: Room) -> Self {
         let mut plan = Plan { high_water: base.high_water, ..Plan::default() };
         if writer.distrusted_end > 0 {
             plan.high_water = plan.high_water.max(writer.distrusted_end);
@@ -191,22 +216,25 @@ impl<'a> Draft<'a> {
             plan.high_water = run.start;
             plan.trimmed = Some(run);
         }
-        Self { freelist: &mut writer.freelist, page_size, may_grow, plan }
+        Self { freelist: &mut writer.freelist, page_size, room, plan }
     }
 }
 
 impl Space for Draft<'_> {
     fn allocate(&mut self, len_bytes: usize) -> Result<Run, Error> {
         let len = len_bytes.div_ceil(self.page_size).max(1) as u64;
-        let run = match self.freelist.free.take_lowest(len) {
-            Some(run) => run,
-            None if self.may_grow => {
+        let free = &mut self.freelist.free;
+        let run = match (self.room, free.lowest(len)) {
+            (Room::Below(page), Some(run)) if run.start.saturating_add(len) > page => None,
+            (_, Some(_)) => free.take_lowest(len),
+            (Room::Below(_), None) => None,
+            (Room::Anywhere, None) => {
                 let run = Run { start: self.plan.high_water, len };
                 self.plan.high_water = run.end();
-                run
+                Some(run)
             }
-            None => return Err(Error::NoRoom),
         };
+        let run = run.ok_or(Error::NoRoom)?;
         self.plan.allocated.push(run);
         Ok(run)
     }
@@ -222,8 +250,8 @@ impl Space for Draft<'_> {
     }
 }
 
-/// A page of a stored freelist, which we neither keep up to date nor write.
-fn freelist_run(base: &Meta, loader: Loader<'_>) -> Result<Option<Run>, Error> {
+/// The pages of a stored freelist, which we neither keep up to date nor write.
+pub(crate) fn freelist_run(base: &Meta, loader: Loader<'_>) -> Result<Option<Run>, Error> {
     if base.freelist == NO_FREELIST {
         return Ok(None);
     }
@@ -268,7 +296,7 @@ fn write_pages(plan: &mut Plan, writer: &mut Writer, shared: &Shared) -> Result<
         at.len += run.len;
     }
     write(at, &gathered)?;
-    shared.sync("sync pages of")
+    if plan.pages.is_empty() { Ok(()) } else { shared.sync("sync pages of") }
 }
 
 fn write_meta(meta: &Meta, shared: &Shared) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use env::Disk;
 use crate::freelist::Freelist;
 use crate::meta::Meta;
 use crate::node::Child;
-use crate::open::open;
+use crate::open::{open, open_image};
 use crate::page::Run;
 use crate::pager::Pager;
 use crate::read::Snapshot;
@@ -66,6 +66,8 @@ pub(crate) struct Writer {
     pub(crate) file_len: u64,
     /// Pages of commits whose meta page may or may not have reached the disk.
     pub(crate) distrusted: Vec<Run>,
+    /// How often more the vacuum may make room without any gain.
+    pub(crate) patience: u32,
     /// New pages at the file's end start above those.
     pub(crate) distrusted_end: u64,
 }
@@ -76,6 +78,13 @@ impl Db {
     /// Opens the db file at `path`, or makes one, and takes its lock.
     pub fn open(disk: Arc<dyn Disk>, path: &Path, options: Options) -> Result<Self, OpenError> {
         open(&*disk, path, options)
+    }
+
+    /// Reads the newest state of a file that nobody writes: a snapshot (what follows the pages,
+    /// such as a digest, does not matter), or the db of a member that does not run. It takes no
+    /// lock and changes nothing.
+    pub fn open_image(disk: &dyn Disk, path: &Path, options: Options) -> Result<ReadTx, OpenError> {
+        open_image(disk, path, options)
     }
 
     /// A transaction that reads the newest committed state.
@@ -95,8 +104,9 @@ impl Db {
         let free = match &write.writer {
             Some(writer) => {
                 let end = tx.snapshot.meta.high_water;
-                let distrusted = writer.distrusted.iter().filter(|run| run.end() <= end);
-                writer.freelist.unused().chain(distrusted.copied()).collect()
+                let below = |run: &Run| Run { len: run.end().min(end) - run.start, ..*run };
+                let distrusted = writer.distrusted.iter().filter(|run| run.start < end);
+                writer.freelist.unused().chain(distrusted.map(below)).collect()
             }
             None => Vec::new(),
         };
@@ -109,7 +119,7 @@ impl Db {
         let seat = self.shared.seat.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = self.shared.seat_free.wait_while(seat, |seat| seat.is_none());
         let writer = taken.unwrap_or_else(PoisonError::into_inner).take();
-        let base = self.shared.state().current;
+        let base = self.shared.current();
         let root = Tree::new(Child::Page(base.root), base.sequence);
         let shared = Arc::clone(&self.shared);
         WriteTx { shared, writer, base, root, open: BTreeMap::new(), freed: Vec::new() }
@@ -117,7 +127,7 @@ impl Db {
 
     /// The bytes of the file that were ever used: pages up to the high water mark.
     pub fn size(&self) -> u64 {
-        self.shared.state().current.high_water * self.page_size() as u64
+        self.shared.current().len_bytes()
     }
 
     /// The bytes of pages that hold something of the newest state.
@@ -148,6 +158,11 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing that is done under this lock can leave it half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest state.
+    pub(crate) fn current(&self) -> Meta {
+        self.state().current
     }
 
     /// A reader of this transaction's state is gone.

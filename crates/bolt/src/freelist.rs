@@ -40,6 +40,35 @@ impl Freelist {
         self.free.iter().chain(self.pending.iter().map(|pending| pending.run))
     }
 
+    /// The run of so many pages below a page in which the fewest are in use. It begins where a
+    /// free run begins, so no page's overflow reaches into it from below, and it has no pages
+    /// that wait for readers: these cannot be moved. None where a run is free as it is.
+    pub(crate) fn cheapest_hole(&self, len: u64, below: u64) -> Option<Run> {
+        let free: Vec<Run> = self.free.iter().collect();
+        let mut waiting: Vec<u64> = self.pending.iter().map(|pending| pending.run.start).collect();
+        waiting.sort_unstable();
+        let mut best: Option<(u64, Run)> = None;
+        for (index, first) in free.iter().enumerate() {
+            let hole = Run { start: first.start, len };
+            if hole.end() > below {
+                break;
+            }
+            let next = waiting.partition_point(|page| *page < hole.start);
+            if waiting.get(next).is_some_and(|page| *page < hole.end()) {
+                continue;
+            }
+            let inside = free.iter().skip(index).take_while(|run| run.start < hole.end());
+            let unused: u64 = inside.map(|run| run.end().min(hole.end()) - run.start).sum();
+            if unused == len {
+                return None;
+            }
+            if best.is_none_or(|(most, _)| unused > most) {
+                best = Some((unused, hole));
+            }
+        }
+        best.map(|(_, hole)| hole)
+    }
+
     /// Notes what transaction `txid` wrote and let go. `readers` are those of states before it.
     pub(crate) fn committed(&mut self, txid: u64, written: &[Run], freed: &[Run], readers: bool) {
         for run in freed {

@@ -22,6 +22,7 @@ mod pager;
 mod read;
 mod runs;
 mod spill;
+mod vacuum;
 mod walk;
 mod write;
 
@@ -30,4 +31,5 @@ pub use commit::CommitStats;
 pub use db::{Db, Options};
 pub use error::{Error, OpenError};
 pub use read::{Bucket, Range, ReadTx};
+pub use vacuum::VacuumStep;
 pub use write::{WriteRange, WriteTx};

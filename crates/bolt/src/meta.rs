@@ -87,6 +87,11 @@ impl Meta {
         self.txid % 2
     }
 
+    /// The length of the file up to the high water mark.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.high_water.saturating_mul(u64::from(self.page_size))
+    }
+
     /// What a valid checksum does not promise: that the numbers make sense together.
     pub(crate) fn plausible(&self) -> Result<(), Error> {
         let pages = 2..self.high_water;

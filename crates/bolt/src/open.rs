@@ -14,7 +14,7 @@ use crate::page::{FREELIST_FLAG, HEADER_LEN, Run, encode_leaf};
 use crate::pager::Pager;
 use crate::runs::Runs;
 use crate::walk::reachable;
-use crate::{Db, Error, OpenError, Options};
+use crate::{Db, Error, OpenError, Options, ReadTx};
 
 pub(crate) fn open(disk: &dyn Disk, path: &Path, options: Options) -> Result<Db, OpenError> {
     let page_size = u32::try_from(options.page_size).ok();
@@ -28,18 +28,50 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, options: Options) -> Result<Db,
         _ => at.io("lock")(error),
     })?;
     create_if_new(disk, &*file, path, page_size, options.no_sync).map_err(at.io("create"))?;
-    let meta = read_meta(&*file, path)?;
-    let page_size = meta.page_size as usize;
-    let pager = Pager { file, page_size, cache: PageCache::new(options.cache_bytes) };
-    let file_len = pager.file.len().map_err(at.io("see the length of"))?;
-    let expected = meta.high_water * u64::from(meta.page_size);
-    if file_len < expected {
-        return Err(OpenError::Truncated { path: path.to_path_buf(), len: file_len, expected });
-    }
+    let (meta, pager, file_len) = read_file(file, path, options)?;
     let loader = Loader { pager: &pager, high_water: meta.high_water };
-    let freelist = free_pages(&meta, loader).map_err(at.unusable())?;
+    // Free pages past the file's end do no harm; others are missed here.
+    let freelist = free_pages(&meta, loader).map_err(|error| match error {
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
+            truncated(&meta, path, file_len)
+        }
+        other => at.unusable()(other),
+    })?;
     let writer = Writer { freelist, file_len, ..Writer::default() };
     Ok(Db { shared: Arc::new(Shared::new(pager, options, meta, writer)) })
+}
+
+/// Opens a file that nobody writes, to read its newest state.
+pub(crate) fn open_image(
+    disk: &dyn Disk,
+    path: &Path,
+    options: Options,
+) -> Result<ReadTx, OpenError> {
+    let file = disk.open(path, Access::Read).map_err(At(path).io("open"))?;
+    let (meta, pager, file_len) = read_file(file, path, options)?;
+    if file_len < meta.len_bytes() {
+        return Err(truncated(&meta, path, file_len));
+    }
+    let writer = Writer { file_len, ..Writer::default() };
+    let shared = Arc::new(Shared::new(pager, options, meta, writer));
+    Ok(Db { shared }.read())
+}
+
+/// The newest meta, and the pages behind it.
+fn read_file(
+    file: Arc<dyn File>,
+    path: &Path,
+    options: Options,
+) -> Result<(Meta, Pager, u64), OpenError> {
+    let meta = read_meta(&*file, path)?;
+    let page_size = meta.page_size as usize;
+    let file_len = file.len().map_err(At(path).io("see the length of"))?;
+    let pager = Pager { file, page_size, cache: PageCache::new(options.cache_bytes) };
+    Ok((meta, pager, file_len))
+}
+
+fn truncated(meta: &Meta, path: &Path, len: u64) -> OpenError {
+    OpenError::Truncated { path: path.to_path_buf(), len, expected: meta.len_bytes() }
 }
 
 /// The path, for errors.

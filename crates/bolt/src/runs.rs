@@ -87,11 +87,31 @@ impl Runs {
         Some(Run { start, len: *self.by_start.get(&start)? })
     }
 
+    /// Takes all pages that lie in a run.
+    pub(crate) fn take_within(&mut self, run: Run) -> Vec<Run> {
+        let mut taken = Vec::new();
+        while let Some(last) = self.by_start.range(..run.end()).next_back().map(to_run)
+            && last.end() > run.start
+        {
+            self.unlink(last);
+            let (start, end) = (last.start.max(run.start), last.end().min(run.end()));
+            self.link(Run { start: last.start, len: start - last.start });
+            self.link(Run { start: end, len: last.end() - end });
+            taken.push(Run { start, len: end - start });
+        }
+        taken
+    }
+
     /// Takes the run that ends at `end`, if one does.
     pub(crate) fn take_ending_at(&mut self, end: u64) -> Option<Run> {
         let last = self.by_start.range(..end).next_back().map(to_run).filter(|r| r.end() == end)?;
         self.unlink(last);
         Some(last)
+    }
+
+    /// Whether a run ends there.
+    pub(crate) fn ends_at(&self, end: u64) -> bool {
+        self.by_start.range(..end).next_back().is_some_and(|last| to_run(last).end() == end)
     }
 
     fn link(&mut self, run: Run) {
@@ -141,7 +161,7 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_set_of_ids(
-            steps in proptest::collection::vec((0u8..3, 0u64..300, 1u64..90), 1..200),
+            steps in proptest::collection::vec((0u8..4, 0u64..300, 1u64..90), 1..200),
         ) {
             let mut runs = Runs::default();
             let mut ids = BTreeSet::new();
@@ -154,6 +174,17 @@ mod tests {
                         prop_assert_eq!(runs.add(run), free);
                         if free {
                             ids.extend(start..start + len);
+                        }
+                    }
+                    2 => {
+                        let taken = runs.take_within(run);
+                        let mut taken: Vec<u64> =
+                            taken.iter().flat_map(|r| r.start..r.end()).collect();
+                        taken.sort_unstable();
+                        let expected = ids.range(start..start + len).copied();
+                        prop_assert_eq!(&taken, &expected.collect::<Vec<u64>>());
+                        for id in taken {
+                            ids.remove(&id);
                         }
                     }
                     _ => {

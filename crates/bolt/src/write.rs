@@ -160,6 +160,14 @@ impl WriteTx {
         Ok(WriteRange { loader: self.loader(), cursor })
     }
 
+    /// Forgets all changes and begins anew, without leaving the seat.
+    pub(crate) fn start_over(&mut self) {
+        self.base = self.shared.current();
+        self.root = Tree::new(Child::Page(self.base.root), self.base.sequence);
+        self.open.clear();
+        self.freed.clear();
+    }
+
     pub(crate) fn loader(&self) -> Loader<'_> {
         Loader { pager: &self.shared.pager, high_water: self.base.high_water }
     }

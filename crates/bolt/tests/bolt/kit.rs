@@ -25,6 +25,12 @@ pub(crate) fn open(disk: &SimDisk, page_size: usize) -> Db {
     Db::open(disk, Path::new(PATH), options(page_size)).unwrap()
 }
 
+/// So many seeds, or BOLT_SEEDS times as many.
+pub(crate) fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("BOLT_SEEDS").ok().and_then(|times| times.parse().ok());
+    0..count * times.unwrap_or(1u64)
+}
+
 /// All that a transaction sees, read by walking up.
 pub(crate) fn contents(tx: &ReadTx) -> Model {
     let mut model = Model::new();
@@ -64,21 +70,26 @@ impl Workload {
         Self { random: Random::new(seed), keys, big_values: true, next_sequential: 0 }
     }
 
-    /// One transaction's changes.
-    pub(crate) fn change(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
+    /// One transaction's changes. After an error db and model may differ.
+    pub(crate) fn change(
+        &mut self,
+        tx: &mut bolt::WriteTx,
+        model: &mut Model,
+    ) -> Result<(), bolt::Error> {
         for _ in 0..=self.random.below(4) {
             match self.random.below(10) {
-                0 => self.drop_bucket(tx, model),
-                1..=3 => self.append(tx, model),
-                4..=6 => self.put(tx, model),
-                7 => self.delete_some(tx, model),
-                _ => self.delete_front(tx, model),
+                0 => self.drop_bucket(tx, model)?,
+                1..=3 => self.append(tx, model)?,
+                4..=6 => self.put(tx, model)?,
+                7 => self.delete_some(tx, model)?,
+                _ => self.delete_front(tx, model)?,
             }
         }
+        Ok(())
     }
 
     fn name(&mut self) -> Vec<u8> {
-        let names: [&[u8]; 5] = [b"key", b"meta", b"lease", b"alarm", b"auth"];
+        let names: [&[u8]; 5] = [b"cluster", b"meta", b"lease", b"alarm", b"auth"];
         names[self.random.index(names.len())].to_vec()
     }
 
@@ -87,9 +98,9 @@ impl Workload {
         name: &[u8],
         tx: &mut bolt::WriteTx,
         model: &'a mut Model,
-    ) -> &'a mut Keys {
-        assert_eq!(tx.create_bucket(name).unwrap(), !model.contains_key(name));
-        model.entry(name.to_vec()).or_default()
+    ) -> Result<&'a mut Keys, bolt::Error> {
+        assert_eq!(tx.create_bucket(name)?, !model.contains_key(name));
+        Ok(model.entry(name.to_vec()).or_default())
     }
 
     fn value(&mut self) -> Bytes {
@@ -107,53 +118,69 @@ impl Workload {
         format!("{number:04}{}", "x".repeat((number % 40) as usize)).into()
     }
 
-    fn append(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
-        let keys = self.bucket(b"sequential", tx, model);
-        tx.set_fill_percent(b"sequential", 90).unwrap();
+    fn append(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) -> Result<(), bolt::Error> {
+        let keys = self.bucket(b"sequential", tx, model)?;
+        tx.set_fill_percent(b"sequential", 90)?;
         for _ in 0..self.random.below(self.keys) {
             self.next_sequential += 1;
             let key = Bytes::from(format!("{:016}", self.next_sequential));
             let value = self.value();
-            tx.put(b"sequential", key.clone(), value.clone()).unwrap();
+            tx.put(b"sequential", key.clone(), value.clone())?;
             keys.insert(key.to_vec(), value.to_vec());
         }
+        Ok(())
     }
 
-    fn put(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
+    fn put(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) -> Result<(), bolt::Error> {
         let name = self.name();
-        let keys = self.bucket(&name, tx, model);
+        let keys = self.bucket(&name, tx, model)?;
         for _ in 0..self.random.below(self.keys) {
             let (key, value) = (self.random_key(), self.value());
-            tx.put(&name, key.clone(), value.clone()).unwrap();
+            tx.put(&name, key.clone(), value.clone())?;
             keys.insert(key.to_vec(), value.to_vec());
         }
+        Ok(())
     }
 
-    fn delete_some(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
+    fn delete_some(
+        &mut self,
+        tx: &mut bolt::WriteTx,
+        model: &mut Model,
+    ) -> Result<(), bolt::Error> {
         let name = self.name();
-        let keys = self.bucket(&name, tx, model);
+        let keys = self.bucket(&name, tx, model)?;
         for _ in 0..self.random.below(self.keys * 2) {
             let key = self.random_key();
             let was_there = keys.remove(&*key).is_some();
-            assert_eq!(tx.delete(&name, &key).unwrap(), was_there);
+            assert_eq!(tx.delete(&name, &key)?, was_there);
         }
+        Ok(())
     }
 
     /// As compaction does: the oldest keys go.
-    fn delete_front(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
-        let keys = self.bucket(b"sequential", tx, model);
-        let gone = self.random.index(keys.len() + 1);
-        for _ in 0..gone {
+    fn delete_front(
+        &mut self,
+        tx: &mut bolt::WriteTx,
+        model: &mut Model,
+    ) -> Result<(), bolt::Error> {
+        let keys = self.bucket(b"sequential", tx, model)?;
+        for _ in 0..self.random.index(keys.len() + 1) {
             let (key, _) = keys.pop_first().unwrap();
-            assert!(tx.delete(b"sequential", &key).unwrap());
+            assert!(tx.delete(b"sequential", &key)?);
         }
+        Ok(())
     }
 
-    fn drop_bucket(&mut self, tx: &mut bolt::WriteTx, model: &mut Model) {
+    fn drop_bucket(
+        &mut self,
+        tx: &mut bolt::WriteTx,
+        model: &mut Model,
+    ) -> Result<(), bolt::Error> {
         let name = self.name();
-        match model.remove(&name) {
-            Some(_) => tx.delete_bucket(&name).unwrap(),
-            None => assert!(tx.delete_bucket(&name).is_err()),
+        if model.remove(&name).is_some() {
+            return tx.delete_bucket(&name);
         }
+        assert!(tx.delete_bucket(&name).is_err());
+        Ok(())
     }
 }

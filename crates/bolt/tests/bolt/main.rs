@@ -1,4 +1,7 @@
 //! The db file from outside: against a model, against bbolt, on a disk that crashes.
 
+mod crash;
 mod kit;
 mod model;
+mod peers;
+mod vacuum;
