@@ -1,0 +1,249 @@
+//! Whether the options make sense, in the order and the words of etcd.
+//!
+//! etcd stops at the first thing that is wrong; here the first comes first and the others follow,
+//! so that an operator sees them all at once.
+
+use net::{check_advertised, check_bindable};
+
+use super::{advertised_client_urls, initial_cluster};
+use crate::options::{Availability, Settings, Source};
+
+/// What is wrong and what is doubtful.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) warnings: Vec<Warning>,
+    /// Most important first; empty when the member may start.
+    pub(crate) problems: Vec<String>,
+}
+
+/// A doubtful thing: a line's text and its one field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Warning {
+    pub(crate) message: &'static str,
+    pub(crate) field: Option<(&'static str, String)>,
+}
+
+/// The one problem that etcd says twice.
+pub(crate) const ADVERTISE_MISSING: &str =
+    "--advertise-client-urls is required when --listen-client-urls is set explicitly";
+
+const ELECTION_TIMEOUT_MAX_MS: u64 = 50_000;
+
+type Check = fn(&Settings) -> Option<String>;
+
+const CHECKS: &[Check] = &[
+    fallback,
+    |settings| bindable(settings, "listen-peer-urls"),
+    |settings| bindable(settings, "listen-client-urls"),
+    |settings| bindable(settings, "listen-client-http-urls"),
+    |settings| bindable(settings, "listen-metrics-urls"),
+    advertised_peer,
+    advertised_client,
+    cluster_state,
+    one_way_to_begin,
+    discovery,
+    heartbeat,
+    election,
+    advertise_missing,
+    compaction_mode,
+    tracing_rate,
+    lease_gates,
+    compact_hash_check,
+    tls_versions,
+];
+
+/// Judges all options.
+pub(crate) fn check(settings: &Settings) -> Verdict {
+    let mut verdict = Verdict {
+        warnings: warnings(settings),
+        problems: CHECKS.iter().filter_map(|check| check(settings)).collect(),
+    };
+    verdict.problems.extend(not_built(settings));
+    verdict
+}
+
+fn warnings(settings: &Settings) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let mut warn = |message, field| warnings.push(Warning { message, field });
+    if settings.urls("listen-client-http-urls").is_empty() {
+        warn(
+            "Running http and grpc server on single port. This is not recommended for production.",
+            None,
+        );
+    }
+    let gates = settings.gates("feature-gates");
+    if gates.enabled("LeaseCheckpoint") && !gates.enabled("LeaseCheckpointPersist") {
+        warn(
+            "Detected that checkpointing is enabled without persistence. Consider enabling \
+             feature gate LeaseCheckpointPersist",
+            None,
+        );
+    }
+    let name = settings.text("name");
+    if name == "default" {
+        warn(
+            "it isn't recommended to use default name, please set a value for --name. Note that \
+             etcd might run into issue when multiple members have the same default name",
+            Some(("name", name)),
+        );
+    }
+    if settings.is_given("max-snapshots") {
+        warn("--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.", None);
+    }
+    if settings.is_given("v2-deprecation") {
+        warn(
+            "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value \
+             is enforced, ignoring user input.",
+            None,
+        );
+    }
+    warnings
+}
+
+fn fallback(settings: &Settings) -> Option<String> {
+    (settings.text("discovery-fallback") == "proxy").then(|| {
+        "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""
+            .to_owned()
+    })
+}
+
+fn bindable(settings: &Settings, name: &str) -> Option<String> {
+    check_bindable(&settings.urls(name)).err().map(|error| error.to_string())
+}
+
+fn advertised_peer(settings: &Settings) -> Option<String> {
+    let urls = settings.urls("initial-advertise-peer-urls");
+    let error = check_advertised(&urls).err()?;
+    let urls = joined(&urls);
+    Some(format!("--initial-advertise-peer-urls {urls:?} must be \"host:port\" ({error})"))
+}
+
+fn advertised_client(settings: &Settings) -> Option<String> {
+    let urls = advertised_client_urls(settings);
+    let error = check_advertised(&urls).err()?;
+    let urls = joined(&urls);
+    Some(format!(
+        "--advertise-client-urls {urls:?} must be in the format \"host:port\", \
+         \"unix:/path/to/socket\" or \"unixs:/path/to/socket\" ({error})"
+    ))
+}
+
+fn joined(urls: &[net::Url]) -> String {
+    urls.iter().map(net::Url::as_str).collect::<Vec<_>>().join(",")
+}
+
+fn cluster_state(settings: &Settings) -> Option<String> {
+    let state = settings.text("initial-cluster-state");
+    let known = matches!(state.as_str(), "new" | "existing");
+    (!known).then(|| format!("unexpected clusterState {state:?}"))
+}
+
+fn one_way_to_begin(settings: &Settings) -> Option<String> {
+    let ways = [
+        !initial_cluster(settings).is_empty(),
+        !settings.text("discovery-srv").is_empty(),
+        !settings.list("discovery-endpoints").is_empty(),
+    ];
+    (ways.into_iter().filter(|way| *way).count() > 1).then(|| {
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \
+         \"discovery-endpoints\" or \"discovery-srv\""
+            .to_owned()
+    })
+}
+
+fn discovery(settings: &Settings) -> Option<String> {
+    let endpoints = settings.list("discovery-endpoints");
+    if settings.text("discovery-token").is_empty() != endpoints.is_empty() {
+        return Some("both --discovery-token and --discovery-endpoints must be set".to_owned());
+    }
+    let empty = endpoints.iter().any(|endpoint| endpoint.trim().is_empty());
+    empty.then(|| "--discovery-endpoints must not contain empty endpoints".to_owned())
+}
+
+fn heartbeat(settings: &Settings) -> Option<String> {
+    (settings.uint("heartbeat-interval") == 0)
+        .then(|| "--heartbeat-interval must be >0 (set to 0ms)".to_owned())
+}
+
+fn election(settings: &Settings) -> Option<String> {
+    let (heartbeat, election) =
+        (settings.uint("heartbeat-interval"), settings.uint("election-timeout"));
+    if election == 0 {
+        return Some("--election-timeout must be >0 (set to 0ms)".to_owned());
+    }
+    if heartbeat.checked_mul(5).is_none_or(|least| least > election) {
+        return Some(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as \
+             --heartbeat-interval[{heartbeat}ms]"
+        ));
+    }
+    (election > ELECTION_TIMEOUT_MAX_MS).then(|| {
+        format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than \
+             {ELECTION_TIMEOUT_MAX_MS}ms"
+        )
+    })
+}
+
+fn advertise_missing(settings: &Settings) -> Option<String> {
+    let listens = settings.source("listen-client-urls") != Source::Default;
+    (listens && advertised_client_urls(settings).is_empty()).then(|| ADVERTISE_MISSING.to_owned())
+}
+
+fn compaction_mode(settings: &Settings) -> Option<String> {
+    match settings.text("auto-compaction-mode").as_str() {
+        "periodic" | "revision" => None,
+        "" => Some("undefined auto-compaction-mode".to_owned()),
+        other => Some(format!("unknown auto-compaction-mode {other:?}")),
+    }
+}
+
+fn tracing_rate(settings: &Settings) -> Option<String> {
+    let rate = settings.int("distributed-tracing-sampling-rate");
+    let wrong = settings.flag("enable-distributed-tracing") && !(0..=1_000_000).contains(&rate);
+    wrong.then(|| {
+        let reason = if rate < 0 { "must be positive" } else { "must be less than 1000000" };
+        format!("distributed tracing configurition is not valid: (tracing sampling rate {reason})")
+    })
+}
+
+fn lease_gates(settings: &Settings) -> Option<String> {
+    let gates = settings.gates("feature-gates");
+    (gates.enabled("LeaseCheckpointPersist") && !gates.enabled("LeaseCheckpoint")).then(|| {
+        "enabling feature gate LeaseCheckpointPersist requires enabling feature gate \
+         LeaseCheckpoint"
+            .to_owned()
+    })
+}
+
+fn compact_hash_check(settings: &Settings) -> Option<String> {
+    let time = settings.duration("compact-hash-check-time");
+    (time.0 <= 0).then(|| format!("--compact-hash-check-time must be >0 (set to {time})"))
+}
+
+fn tls_versions(settings: &Settings) -> Option<String> {
+    let rank = |version: &str| match version {
+        "" => Ok(0),
+        "TLS1.2" => Ok(2),
+        "TLS1.3" => Ok(3),
+        _ => Err(format!("unexpected TLS version {version:?} (must be one of: TLS1.2, TLS1.3)")),
+    };
+    let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
+    let (lowest, highest) = match (rank(&min), rank(&max)) {
+        (Ok(lowest), Ok(highest)) => (lowest, highest),
+        (Err(error), _) | (_, Err(error)) => return Some(error),
+    };
+    if highest != 0 && lowest > highest {
+        return Some(format!("min version ({min}) is greater than max version ({max})"));
+    }
+    (lowest == 3 && !settings.list("cipher-suites").is_empty())
+        .then(|| "cipher suites cannot be configured when only TLS1.3 is enabled".to_owned())
+}
+
+/// Wishes that pintle cannot fulfil yet.
+fn not_built(settings: &Settings) -> impl Iterator<Item = String> {
+    settings
+        .changed()
+        .filter(|row| row.availability == Availability::NotBuilt)
+        .map(|row| format!("--{} is not built yet in pintle; leave it at its default", row.name))
+}

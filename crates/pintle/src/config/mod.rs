@@ -1,0 +1,412 @@
+//! What the options amount to: plain values that the wiring hands to the crates.
+//!
+//! [`check`](check::check) judges the settings in etcd's order; [`Config::new`] then takes them
+//! apart, puts in what "0 means" means, and names the member's files.
+
+pub(crate) mod check;
+mod retention;
+pub(crate) mod start_line;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use net::{InitialCluster, SocketOptions, Url};
+
+use crate::options::gates::FeatureGates;
+use crate::options::{Settings, Source};
+
+pub(crate) use retention::AutoCompaction;
+
+/// Bytes at which a member accepts no more writes unless told otherwise.
+pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The shortest time limit of connections between members.
+const RAFT_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+
+/// Everything that a member is told at its start.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) data_dir: PathBuf,
+    /// The log's own directory; inside the data directory when there is none.
+    pub(crate) wal_dir: Option<PathBuf>,
+    pub(crate) listen: Listen,
+    pub(crate) advertise: Advertise,
+    pub(crate) bootstrap: Bootstrap,
+    pub(crate) raft: Raft,
+    pub(crate) storage: Storage,
+    pub(crate) limits: Limits,
+    pub(crate) keepalive: Keepalive,
+    pub(crate) compaction: Compaction,
+    pub(crate) checks: Checks,
+    pub(crate) http: Http,
+    /// Between progress notices of a watch that asked for them.
+    pub(crate) watch_progress_notify_interval: Duration,
+    /// An apply that takes longer is logged.
+    pub(crate) warning_apply_duration: Duration,
+    /// A request that takes longer is logged.
+    pub(crate) warning_unary_request_duration: Duration,
+    pub(crate) feature_gates: FeatureGates,
+}
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub(crate) struct Listen {
+    pub(crate) peer: Vec<Url>,
+    pub(crate) client: Vec<Url>,
+    /// When there are any, `client` serves gRPC alone.
+    pub(crate) client_http: Vec<Url>,
+    pub(crate) metrics: Vec<Url>,
+    pub(crate) socket: SocketOptions,
+}
+
+/// What others are told about where this member is.
+#[derive(Debug, Clone)]
+pub(crate) struct Advertise {
+    pub(crate) peer: Vec<Url>,
+    pub(crate) client: Vec<Url>,
+    /// Whether the machine's own host was put in.
+    pub(crate) host_used: bool,
+}
+
+/// How the cluster begins; of no interest once the member has a log.
+#[derive(Debug, Clone)]
+pub(crate) struct Bootstrap {
+    /// `name=url,name=url`.
+    pub(crate) initial_cluster: String,
+    pub(crate) state: ClusterState,
+    pub(crate) token: String,
+}
+
+impl Bootstrap {
+    /// The members of the cluster to be.
+    pub(crate) fn members(&self) -> Result<InitialCluster, net::BadUrl> {
+        InitialCluster::parse(&self.initial_cluster)
+    }
+}
+
+/// Whether the cluster begins with this start or is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClusterState {
+    New,
+    Existing,
+}
+
+impl ClusterState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ClusterState::New => "new",
+            ClusterState::Existing => "existing",
+        }
+    }
+}
+
+/// Consensus and its log.
+#[derive(Debug, Clone)]
+pub(crate) struct Raft {
+    pub(crate) heartbeat_interval_ms: u64,
+    pub(crate) election_timeout_ms: u64,
+    pub(crate) initial_election_tick_advance: bool,
+    pub(crate) pre_vote: bool,
+    pub(crate) strict_reconfig_check: bool,
+    pub(crate) snapshot_count: u64,
+    pub(crate) snapshot_catchup_entries: u64,
+    /// 0 keeps all.
+    pub(crate) max_snapshots: u64,
+    /// 0 keeps all.
+    pub(crate) max_wals: u64,
+    pub(crate) read_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+}
+
+impl Raft {
+    /// Heartbeats that make an election timeout.
+    pub(crate) fn election_ticks(&self) -> u64 {
+        self.election_timeout_ms / self.heartbeat_interval_ms
+    }
+}
+
+/// The db file.
+#[derive(Debug, Clone)]
+pub(crate) struct Storage {
+    /// `None` for no limit.
+    pub(crate) quota_bytes: Option<u64>,
+    pub(crate) batch_interval: Duration,
+    pub(crate) batch_limit: u64,
+    pub(crate) bootstrap_defrag_threshold_megabytes: u64,
+    pub(crate) unsafe_no_fsync: bool,
+}
+
+/// What one client may ask for at most.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) max_txn_ops: u64,
+    pub(crate) max_request_bytes: u64,
+    pub(crate) max_concurrent_streams: u32,
+    pub(crate) max_learners: i64,
+}
+
+/// Pings on client connections; `None` where there are none.
+#[derive(Debug, Clone)]
+pub(crate) struct Keepalive {
+    /// A client that pings more often is sent away.
+    pub(crate) min_time: Option<Duration>,
+    /// Silence before the server pings, and the wait for the answer.
+    pub(crate) ping: Option<(Duration, Duration)>,
+}
+
+/// How history goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Compaction {
+    pub(crate) auto: AutoCompaction,
+    pub(crate) batch_limit: u64,
+    pub(crate) sleep_interval: Duration,
+}
+
+/// What members compare from time to time.
+#[derive(Debug, Clone)]
+pub(crate) struct Checks {
+    /// `None` for never.
+    pub(crate) corrupt_check_time: Option<Duration>,
+    pub(crate) compact_hash_check_time: Duration,
+    pub(crate) downgrade_check_time: Duration,
+}
+
+/// What belongs to HTTP alone.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    pub(crate) enable_grpc_gateway: bool,
+    /// `--metrics=extensive`.
+    pub(crate) extensive_metrics: bool,
+    /// `*` stands for all.
+    pub(crate) cors: Vec<String>,
+    /// `*` stands for all.
+    pub(crate) host_whitelist: Vec<String>,
+}
+
+impl Config {
+    /// Takes checked settings apart. What remains to fail is what etcd, too, finds out late.
+    ///
+    /// The host is the machine's own, for URLs that say "all addresses".
+    pub(crate) fn new(settings: &Settings, host: Option<IpAddr>) -> Result<Config, String> {
+        let name = settings.text("name");
+        let data_dir = match settings.text("data-dir") {
+            dir if dir.is_empty() => format!("{name}.etcd"),
+            dir => dir,
+        };
+        let wal_dir = settings.text("wal-dir");
+        let (listen, advertise) = (listen(settings), advertise(settings, host));
+        Ok(Config {
+            data_dir: data_dir.into(),
+            wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
+            listen,
+            bootstrap: bootstrap(settings, &name, &advertise.peer),
+            advertise,
+            raft: raft(settings),
+            storage: storage(settings),
+            limits: limits(settings),
+            keepalive: keepalive(settings),
+            compaction: compaction(settings)?,
+            checks: checks(settings),
+            http: http(settings),
+            watch_progress_notify_interval: or(
+                settings.duration("watch-progress-notify-interval").to_std(),
+                Duration::from_secs(600),
+            ),
+            warning_apply_duration: settings.duration("warning-apply-duration").to_std(),
+            warning_unary_request_duration: or(
+                settings.duration("warning-unary-request-duration").to_std(),
+                Duration::from_millis(300),
+            ),
+            feature_gates: settings.gates("feature-gates"),
+            name,
+        })
+    }
+
+    /// Where snapshots, the db and, unless it has its own place, the log are.
+    pub(crate) fn member_dir(&self) -> PathBuf {
+        self.data_dir.join("member")
+    }
+
+    /// Where the log is.
+    pub(crate) fn wal_path(&self) -> PathBuf {
+        self.wal_dir.clone().unwrap_or_else(|| self.member_dir().join("wal"))
+    }
+}
+
+/// Zero means the default.
+fn or<T: Default + PartialEq>(value: T, default: T) -> T {
+    if value == T::default() { default } else { value }
+}
+
+fn listen(settings: &Settings) -> Listen {
+    Listen {
+        peer: settings.urls("listen-peer-urls"),
+        client: settings.urls("listen-client-urls"),
+        client_http: settings.urls("listen-client-http-urls"),
+        metrics: settings.urls("listen-metrics-urls"),
+        socket: SocketOptions {
+            reuse_port: settings.flag("socket-reuse-port"),
+            reuse_address: settings.flag("socket-reuse-address"),
+        },
+    }
+}
+
+fn advertise(settings: &Settings, host: Option<IpAddr>) -> Advertise {
+    let mut peer = settings.urls("initial-advertise-peer-urls");
+    let mut client = advertised_client_urls(settings);
+    let mut host_used = false;
+    if let Some(host) = host {
+        let defaults = Settings::defaults();
+        let told = |name| defaults.urls(name);
+        if peer == told("initial-advertise-peer-urls") {
+            host_used |= name_host(&mut peer, &settings.urls("listen-peer-urls"), host);
+        }
+        if client == told("advertise-client-urls") {
+            host_used |= name_host(&mut client, &settings.urls("listen-client-urls"), host);
+        }
+    }
+    Advertise { peer, client, host_used }
+}
+
+/// Puts the machine's own host in place of localhost when the member listens on all addresses.
+fn name_host(advertised: &mut [Url], listened: &[Url], host: IpAddr) -> bool {
+    let (Some(advertised), Some(listened)) = (advertised.first_mut(), listened.first()) else {
+        return false;
+    };
+    if listened.hostname() != "0.0.0.0" {
+        return false;
+    }
+    match advertised.with_host_port(&host.to_string(), listened.port()) {
+        Ok(url) => *advertised = url,
+        Err(_) => return false,
+    }
+    true
+}
+
+/// Who says where to listen must say where he is: the default would be a lie then. A config file
+/// has always been let off.
+pub(crate) fn advertised_client_urls(settings: &Settings) -> Vec<Url> {
+    let by_hand =
+        matches!(settings.source("listen-client-urls"), Source::Flag | Source::Environment);
+    if by_hand && settings.source("advertise-client-urls") == Source::Default {
+        return Vec::new();
+    }
+    settings.urls("advertise-client-urls")
+}
+
+/// The cluster to begin with; its default gives way to discovery and bears the member's name.
+pub(crate) fn initial_cluster(settings: &Settings) -> String {
+    let discovery = !settings.text("discovery-srv").is_empty()
+        || !settings.text("discovery-srv-name").is_empty()
+        || !settings.list("discovery-endpoints").is_empty();
+    let given = settings.text("initial-cluster");
+    if discovery && settings.source("initial-cluster") == Source::Default {
+        return String::new();
+    }
+    given
+}
+
+fn bootstrap(settings: &Settings, name: &str, urls: &[Url]) -> Bootstrap {
+    let mut initial_cluster = initial_cluster(settings);
+    // As in etcd, spelling the default out is the same as leaving it.
+    let default = Settings::defaults().text("initial-cluster");
+    if name != "default" && initial_cluster == default {
+        let name = if name.is_empty() { "default" } else { name };
+        let pairs: Vec<_> = urls.iter().map(|url| format!("{name}={url}")).collect();
+        initial_cluster = pairs.join(",");
+    }
+    let state = match settings.text("initial-cluster-state").as_str() {
+        "existing" => ClusterState::Existing,
+        _ => ClusterState::New,
+    };
+    Bootstrap { initial_cluster, state, token: settings.text("initial-cluster-token") }
+}
+
+fn raft(settings: &Settings) -> Raft {
+    Raft {
+        heartbeat_interval_ms: settings.uint("heartbeat-interval"),
+        election_timeout_ms: settings.uint("election-timeout"),
+        initial_election_tick_advance: settings.flag("initial-election-tick-advance"),
+        pre_vote: settings.flag("pre-vote"),
+        strict_reconfig_check: settings.flag("strict-reconfig-check"),
+        snapshot_count: or(settings.uint("snapshot-count"), 10_000),
+        snapshot_catchup_entries: or(settings.uint("snapshot-catchup-entries"), 5_000),
+        max_snapshots: settings.uint("max-snapshots"),
+        max_wals: settings.uint("max-wals"),
+        read_timeout: settings.duration("raft-read-timeout").to_std().max(RAFT_TIMEOUT_MIN),
+        write_timeout: settings.duration("raft-write-timeout").to_std().max(RAFT_TIMEOUT_MIN),
+    }
+}
+
+fn storage(settings: &Settings) -> Storage {
+    let quota_bytes = match settings.int("quota-backend-bytes") {
+        0 => Some(DEFAULT_QUOTA_BYTES),
+        bytes => u64::try_from(bytes).ok(),
+    };
+    let threshold = settings.uint("bootstrap-defrag-threshold-megabytes");
+    Storage {
+        quota_bytes,
+        batch_interval: or(
+            settings.duration("backend-batch-interval").to_std(),
+            Duration::from_millis(100),
+        ),
+        batch_limit: or(u64::try_from(settings.int("backend-batch-limit")).unwrap_or(0), 10_000),
+        bootstrap_defrag_threshold_megabytes: threshold,
+        unsafe_no_fsync: settings.flag("unsafe-no-fsync"),
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let streams = settings.uint("max-concurrent-streams");
+    Limits {
+        max_txn_ops: settings.uint("max-txn-ops"),
+        max_request_bytes: settings.uint("max-request-bytes"),
+        max_concurrent_streams: u32::try_from(streams).unwrap_or(u32::MAX),
+        max_learners: settings.int("max-learners"),
+    }
+}
+
+fn keepalive(settings: &Settings) -> Keepalive {
+    let positive = |name| Some(settings.duration(name).to_std()).filter(|time| !time.is_zero());
+    let interval = positive("grpc-keepalive-interval");
+    Keepalive {
+        min_time: positive("grpc-keepalive-min-time"),
+        ping: interval.zip(positive("grpc-keepalive-timeout")),
+    }
+}
+
+fn compaction(settings: &Settings) -> Result<Compaction, String> {
+    let (mode, retention) =
+        (settings.text("auto-compaction-mode"), settings.text("auto-compaction-retention"));
+    let limit = u64::try_from(settings.int("compaction-batch-limit")).unwrap_or(0);
+    Ok(Compaction {
+        auto: AutoCompaction::parse(&mode, &retention)?,
+        batch_limit: or(limit, 1_000),
+        sleep_interval: or(
+            settings.duration("compaction-sleep-interval").to_std(),
+            Duration::from_millis(10),
+        ),
+    })
+}
+
+fn checks(settings: &Settings) -> Checks {
+    let corrupt = settings.duration("corrupt-check-time").to_std();
+    Checks {
+        corrupt_check_time: (!corrupt.is_zero()).then_some(corrupt),
+        compact_hash_check_time: settings.duration("compact-hash-check-time").to_std(),
+        downgrade_check_time: settings.duration("downgrade-check-time").to_std(),
+    }
+}
+
+fn http(settings: &Settings) -> Http {
+    Http {
+        enable_grpc_gateway: settings.flag("enable-grpc-gateway"),
+        extensive_metrics: settings.text("metrics") == "extensive",
+        cors: settings.list("cors"),
+        host_whitelist: settings.list("host-whitelist"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

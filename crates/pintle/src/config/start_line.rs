@@ -1,0 +1,121 @@
+//! The line in which a member says all that it was told.
+
+use std::time::Duration;
+
+use net::InitialCluster;
+
+use super::Config;
+use crate::logging::{Line, Logger};
+use crate::options::Settings;
+use crate::version;
+
+/// Logs `starting an etcd server` with every setting, under etcd's keys and in its order.
+///
+/// The members are those that a new cluster begins with; `None` for a member that has begun.
+#[track_caller]
+pub(crate) fn log(logger: &Logger, config: &Config, members: Option<&InitialCluster>) {
+    let line = logger.info("starting an etcd server");
+    let line = who(line, config, members.is_none());
+    let line = log_and_raft(line, config);
+    let line = where_to(line, config, members);
+    let line = limits(line, config);
+    discovery(line)
+        .duration("downgrade-check-interval", config.checks.downgrade_check_time)
+        .value("max-learners", config.limits.max_learners)
+        .text("v2-deprecation", "write-only")
+        .send();
+}
+
+fn who<'a>(line: Line<'a>, config: &Config, initialized: bool) -> Line<'a> {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let wal_dir = config.wal_dir.as_deref().unwrap_or("".as_ref()).display().to_string();
+    line.text("etcd-version", version::ETCD)
+        .text("git-sha", version::GIT_SHA)
+        .text("go-version", version::TOOLCHAIN)
+        .text("go-os", version::OS)
+        .text("go-arch", version::ARCH)
+        .value("max-cpu-set", cpus)
+        .value("max-cpu-available", cpus)
+        .value("member-initialized", initialized)
+        .text("name", &config.name)
+        .text("data-dir", config.data_dir.display().to_string())
+        .text("wal-dir", &wal_dir)
+        .text("wal-dir-dedicated", &wal_dir)
+        .text("member-dir", config.member_dir().display().to_string())
+        .value("force-new-cluster", false)
+}
+
+fn log_and_raft<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
+    let raft = &config.raft;
+    let heartbeat = Duration::from_millis(raft.heartbeat_interval_ms);
+    let ticks = u32::try_from(raft.election_ticks()).unwrap_or(u32::MAX);
+    line.duration("heartbeat-interval", heartbeat)
+        .duration("election-timeout", heartbeat.saturating_mul(ticks))
+        .value("initial-election-tick-advance", raft.initial_election_tick_advance)
+        .value("snapshot-count", raft.snapshot_count)
+        .value("max-wals", raft.max_wals)
+        .value("max-snapshots", raft.max_snapshots)
+        .value("snapshot-catchup-entries", raft.snapshot_catchup_entries)
+}
+
+fn where_to<'a>(line: Line<'a>, config: &Config, members: Option<&InitialCluster>) -> Line<'a> {
+    let initial_cluster = members.map(InitialCluster::to_string).unwrap_or_default();
+    // A member that has begun has no use for the token, and etcd forgets it.
+    let token = if members.is_some() { config.bootstrap.token.as_str() } else { "" };
+    line.list("initial-advertise-peer-urls", texts(&config.advertise.peer))
+        .list("listen-peer-urls", texts(&config.listen.peer))
+        .list("advertise-client-urls", texts(&config.advertise.client))
+        .list("listen-client-urls", texts(&config.listen.client))
+        .list("listen-metrics-urls", texts(&config.listen.metrics))
+        .text("local-address", "")
+        .list("cors", &config.http.cors)
+        .list("host-whitelist", &config.http.host_whitelist)
+        .text("initial-cluster", initial_cluster)
+        .text("initial-cluster-state", config.bootstrap.state.as_str())
+        .text("initial-cluster-token", token)
+}
+
+fn limits<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
+    let quota = config.storage.quota_bytes.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(-1));
+    let corrupt = config.checks.corrupt_check_time.unwrap_or_default();
+    let retention = config.compaction.auto.logged().to_string();
+    line.value("quota-backend-bytes", quota)
+        .value("max-request-bytes", config.limits.max_request_bytes)
+        .value("max-concurrent-streams", config.limits.max_concurrent_streams)
+        .value("pre-vote", config.raft.pre_vote)
+        .text("feature-gates", config.feature_gates.to_string())
+        // Dead in etcd since the gate took its place; it is always false there.
+        .value("initial-corrupt-check", false)
+        .duration("corrupt-check-time-interval", corrupt)
+        .duration("compact-check-time-interval", config.checks.compact_hash_check_time)
+        .text("auto-compaction-mode", config.compaction.auto.mode())
+        .text("auto-compaction-retention", &retention)
+        .text("auto-compaction-interval", &retention)
+}
+
+/// There is no discovery yet, so its options are at their defaults.
+fn discovery(line: Line<'_>) -> Line<'_> {
+    let settings = Settings::defaults();
+    let mut line = line
+        .text("discovery-token", settings.text("discovery-token"))
+        .text("discovery-endpoints", settings.list("discovery-endpoints").join(","));
+    for name in [
+        "discovery-dial-timeout",
+        "discovery-request-timeout",
+        "discovery-keepalive-time",
+        "discovery-keepalive-timeout",
+    ] {
+        line = line.text(name, settings.duration(name).to_string());
+    }
+    for name in ["discovery-insecure-transport", "discovery-insecure-skip-tls-verify"] {
+        line = line.value(name, settings.flag(name));
+    }
+    for name in ["discovery-cert", "discovery-key", "discovery-cacert", "discovery-user"] {
+        line = line.text(name, settings.text(name));
+    }
+    line
+}
+
+fn texts(urls: &[net::Url]) -> impl Iterator<Item = &str> {
+    urls.iter().map(net::Url::as_str)
+}

@@ -1,0 +1,98 @@
+//! The logging options, checked in etcd's order.
+
+use serde::Deserialize;
+
+use super::rotation::Rotation;
+use super::{Format, Level};
+use crate::options::Settings;
+
+/// Where the log goes and what it looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    pub(crate) level: Level,
+    pub(crate) format: Format,
+    /// `default`, `stderr`, `stdout` or paths.
+    pub(crate) outputs: Vec<String>,
+    pub(crate) rotation: Option<Rotation>,
+}
+
+const JOURNAL: &str = "systemd/journal";
+
+impl LogConfig {
+    /// Reads the options; the errors' texts are etcd's.
+    pub(crate) fn read(settings: &Settings) -> Result<LogConfig, String> {
+        match settings.text("logger").as_str() {
+            "zap" => {}
+            "capnslog" => return Err("--logger=capnslog is removed in v3.5".to_owned()),
+            other => return Err(format!("unknown logger option {other:?}")),
+        }
+        let mut outputs = settings.list("log-outputs");
+        if outputs.is_empty() {
+            outputs.push("default".to_owned());
+        }
+        let is = |name: &'static str| move |output: &String| output == name;
+        if outputs.len() > 1 && outputs.iter().any(is("default")) {
+            return Err("multi logoutput for \"default\" is not supported yet".to_owned());
+        }
+        let rotate = settings.flag("enable-log-rotation");
+        let json = settings.text("log-rotation-config-json");
+        let rotation = rotate.then(|| rotation(&outputs, &json)).transpose()?;
+        if outputs.iter().any(is(JOURNAL)) {
+            if outputs.len() > 1 {
+                let outputs = outputs.iter().map(|output| format!("{output:?}"));
+                let outputs = outputs.collect::<Vec<_>>().join(" ");
+                return Err(format!(
+                    "running with systemd/journal but other '--log-outputs' values ([{outputs}]) \
+                     are configured with 'default'; override 'default' value with something else"
+                ));
+            }
+            return Err(format!("--log-outputs={JOURNAL} is not built yet in pintle"));
+        }
+        let level = settings.text("log-level");
+        let level = Level::parse(&level).ok_or(format!("unrecognized level: {level:?}"))?;
+        let format = match settings.text("log-format").as_str() {
+            "json" | "" => Format::Json,
+            "console" => Format::Console,
+            other => {
+                return Err(format!("unknown log format: {other}, supported values json, console"));
+            }
+        };
+        Ok(LogConfig { level, format, outputs, rotation })
+    }
+}
+
+/// The lumberjack library's options, by its names.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RotationJson {
+    maxsize: i64,
+    maxage: i64,
+    maxbackups: i64,
+    localtime: bool,
+    compress: bool,
+}
+
+fn rotation(outputs: &[String], json: &str) -> Result<Rotation, String> {
+    let is_file = |output: &&String| !matches!(output.as_str(), "default" | "stderr" | "stdout");
+    let files = outputs.iter().filter(is_file).count();
+    if files > 1 || (files == 0 && outputs.len() == 1) {
+        return Err("--log-outputs requires a single file path when --log-rotate-config-json is \
+                    defined"
+            .to_owned());
+    }
+    let given: RotationJson = serde_json::from_str(json).map_err(|error| {
+        let what = if error.is_data() { "invalid" } else { "improperly formatted" };
+        format!("{what} log rotation config: {error}")
+    })?;
+    if given.compress {
+        return Err("--log-rotation-config-json: compress is not built yet in pintle".to_owned());
+    }
+    // The library takes a negative number like 0.
+    let natural = |number: i64| u64::try_from(number).unwrap_or(0);
+    Ok(Rotation {
+        max_size_megabytes: natural(given.maxsize),
+        max_age_days: natural(given.maxage),
+        max_backups: usize::try_from(given.maxbackups).unwrap_or(0),
+        local_time: given.localtime,
+    })
+}

@@ -1,0 +1,249 @@
+//! From a command line to an exit code.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use env::RealClock;
+use net::InitialCluster;
+
+use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
+use crate::config::{ClusterState, Config, start_line};
+use crate::logging::{Level, LogConfig, Logger};
+use crate::options::arguments::{Parsed, parse};
+use crate::options::environment::{self, Notice, Refused};
+use crate::options::file::{self, BadFile};
+use crate::options::{Settings, help};
+use crate::signals::{Termination, die_of};
+use crate::{data_dir, version, wire};
+
+/// How a member came to its end.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It was told to, and has closed in order.
+    Signal(Termination),
+    /// It has no place in the cluster any more.
+    Removed,
+    /// A door fell shut while it served.
+    ListenerFailed(anyhow::Error),
+}
+
+/// What the process was given.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// With the program's name.
+    pub(crate) arguments: Vec<String>,
+    /// In the environment's order.
+    pub(crate) variables: Vec<(String, String)>,
+}
+
+const FAILURE: u8 = 1;
+const USAGE_ERROR: u8 = 2;
+
+/// Runs the program.
+pub(crate) fn run(given: &Given) -> ExitCode {
+    let arguments = given.arguments.get(1..).unwrap_or_default();
+    if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.first().map(String::as_str) {
+        eprintln!("etcd {command} is not built yet in pintle");
+        return FAILURE.into();
+    }
+    match parse(arguments) {
+        Parsed::Help => {
+            eprintln!("{}", help::USAGE);
+            print(&help::flags());
+            ExitCode::SUCCESS
+        }
+        Parsed::Wrong(error) => {
+            eprintln!("{error}\n{}", help::USAGE);
+            USAGE_ERROR.into()
+        }
+        Parsed::Settings(settings, rest) => {
+            if rest.is_empty() && settings.flag("version") {
+                print(&version::text());
+                return ExitCode::SUCCESS;
+            }
+            let logger = Logger::early(Arc::new(RealClock::new()));
+            logger.install();
+            match start(&logger, given, *settings, &rest) {
+                Ok(ended) => end(&logger, ended),
+                Err(Stopped) => FAILURE.into(),
+            }
+        }
+    }
+}
+
+/// The start has failed, and the log says why.
+struct Stopped;
+
+fn start(
+    logger: &Logger,
+    given: &Given,
+    settings: Settings,
+    rest: &[String],
+) -> Result<Ended, Stopped> {
+    let settings = match rest.first() {
+        Some(argument) => Err(format!("{argument:?} is not a valid flag")),
+        None => read_everything(logger, given, settings)?,
+    };
+    let settings = settings.and_then(|settings| {
+        logger.configure(&LogConfig::read(&settings)?)?;
+        Ok(settings)
+    });
+    let verdict = match &settings {
+        Ok(settings) => check(settings),
+        Err(problem) => Verdict { problems: vec![problem.clone()], ..Verdict::default() },
+    };
+    for warning in &verdict.warnings {
+        let line = logger.warn(warning.message);
+        match &warning.field {
+            Some((key, value)) => line.text(key, value).send(),
+            None => line.send(),
+        }
+    }
+    logger.info("Running: ").list("args", &given.arguments).send();
+    for problem in &verdict.problems {
+        logger.warn("failed to verify flags").error(problem).send();
+        if problem == ADVERTISE_MISSING {
+            logger.warn("advertise client URLs are not set").error(problem).send();
+        }
+    }
+    match settings {
+        Ok(settings) if verdict.problems.is_empty() => member(logger, &settings),
+        _ => Err(Stopped),
+    }
+}
+
+/// The file's settings, or else the environment's on top of the flags'. An inner error is a
+/// problem like others; an outer one has ended the start.
+fn read_everything(
+    logger: &Logger,
+    given: &Given,
+    mut settings: Settings,
+) -> Result<Result<Settings, String>, Stopped> {
+    let variable = given.variables.iter().find(|(name, _)| name == "ETCD_CONFIG_FILE");
+    let path = match settings.text("config-file") {
+        path if path.is_empty() => variable.map(|found| found.1.clone()).unwrap_or_default(),
+        path => path,
+    };
+    if !path.is_empty() {
+        return read_file(logger, &path);
+    }
+    let (notices, outcome) = environment::apply(&mut settings, &given.variables);
+    for notice in notices {
+        match notice {
+            Notice::Special { key, value } => logger
+                .warn("cannot set special environment variable")
+                .text("key", key)
+                .text("value", value)
+                .send(),
+            Notice::Used { name, value } => logger
+                .info("recognized and used environment variable")
+                .text("variable-name", name)
+                .text("variable-value", value)
+                .send(),
+            Notice::Unknown(variable) => logger
+                .warn("unrecognized environment variable")
+                .text("environment-variable", variable)
+                .send(),
+        }
+    }
+    match outcome {
+        Ok(()) => Ok(Ok(settings)),
+        Err(Refused::Value(problem)) => Ok(Err(problem)),
+        Err(Refused::Conflict(variable)) => {
+            let message = "conflicting environment variable is shadowed by corresponding \
+                           command-line flag (either unset environment variable or disable flag))";
+            logger.line(Level::Fatal, message).text("environment-variable", variable).send();
+            Err(Stopped)
+        }
+    }
+}
+
+fn read_file(logger: &Logger, path: &str) -> Result<Result<Settings, String>, Stopped> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return Ok(Err(format!("open {path}: {}", data_dir::plain(&error)))),
+    };
+    match file::parse(&text) {
+        Ok(settings) => {
+            let message = "loaded server configuration, other configuration command line flags \
+                           and environment variables will be ignored if provided";
+            // Logged before the file's own logging options count: they may be what is wrong.
+            logger.info(message).text("path", path).send();
+            Ok(Ok(settings))
+        }
+        Err(error @ BadFile::Urls { .. }) => {
+            eprintln!("{error}");
+            Err(Stopped)
+        }
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
+    let host = net::default_host();
+    let failed = |problem: &dyn std::fmt::Display| {
+        // etcd's text, whatever the cause.
+        logger.line(Level::Fatal, "discovery failed").error(problem).send();
+        Stopped
+    };
+    let config = Config::new(settings, host.as_ref().ok().copied()).map_err(|e| failed(&e))?;
+    match host {
+        Ok(host) if config.advertise.host_used => {
+            let host = host.to_string();
+            logger.info("detected default host for advertise").text("host", host).send();
+        }
+        Ok(_) => {}
+        Err(error) => logger.info("failed to detect default host").error(error).send(),
+    }
+    if settings.text("data-dir").is_empty() {
+        let directory = config.data_dir.display().to_string();
+        logger.warn("'data-dir' was empty; using default").text("data-dir", directory).send();
+    }
+    let kind =
+        data_dir::identify(logger, &config.data_dir).map_err(|data_dir::Unusable| Stopped)?;
+    let directory = config.data_dir.display().to_string();
+    let message = match kind {
+        data_dir::Kind::Member => "server has already been initialized",
+        data_dir::Kind::Empty => "Initialize and start etcd server",
+    };
+    logger.info(message).text("data-dir", directory).text("dir-type", kind.as_str()).send();
+    let members = first_members(&config).map_err(|error| failed(&error))?;
+    start_line::log(logger, &config, members.as_ref());
+    wire::run_member(&config, logger).map_err(|error| failed(&error))
+}
+
+/// The members of a cluster that begins with this start; `None` when this member has begun.
+fn first_members(config: &Config) -> Result<Option<InitialCluster>, String> {
+    if has_log(&config.wal_path()) {
+        return Ok(None);
+    }
+    let members = config.bootstrap.members();
+    let members = members.map_err(|error| format!("error setting up initial cluster: {error}"))?;
+    if config.bootstrap.state == ClusterState::Existing || members.members().len() > 1 {
+        return Err("a cluster of several members is not built yet in pintle".to_owned());
+    }
+    Ok(Some(members))
+}
+
+/// A member is what has a log.
+fn has_log(wal_dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(wal_dir) else { return false };
+    entries.flatten().any(|entry| entry.path().extension().is_some_and(|end| end == "wal"))
+}
+
+fn end(logger: &Logger, ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Signal(signal) => die_of(signal),
+        Ended::Removed => ExitCode::SUCCESS,
+        Ended::ListenerFailed(error) => {
+            logger.line(Level::Fatal, "listener failed").error(error).send();
+            FAILURE.into()
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "help and version are what the user asked for")]
+fn print(text: &str) {
+    print!("{text}");
+}
