@@ -264,6 +264,11 @@ impl WatchStream {
         mut content: WatchContent,
     ) -> Option<WatchBatch> {
         if serial == 0 {
+            // A watcher that was created meanwhile may still have to read what this vouches for.
+            let unread = |watcher: &Watcher| matches!(watcher.group, Group::Unsynced { next } if next <= revision);
+            if self.unsynced.iter().filter_map(|id| self.watchers.get(id)).any(unread) {
+                return None;
+            }
             return Some(WatchBatch { watch_id, revision, fragment: false, content });
         }
         self.refresh_history();
@@ -271,11 +276,18 @@ impl WatchStream {
         if watcher.serial != serial {
             return None;
         }
-        if let WatchContent::Events(events) = &mut content {
-            if watcher.prev_kv {
-                events.find_previous(self.history.as_ref());
+        match &mut content {
+            WatchContent::Events(events) => {
+                if watcher.prev_kv {
+                    events.find_previous(self.history.as_ref());
+                }
+                watcher.tick = watcher.tick.map(|_| false);
             }
-            watcher.tick = watcher.tick.map(|_| false);
+            // It may have moved on while this waited; the client begins anew from there.
+            WatchContent::Compacted { compact_revision } => {
+                *compact_revision = self.history.compact_revision();
+            }
+            WatchContent::Progress => {}
         }
         Some(WatchBatch { watch_id, revision, fragment: watcher.fragment, content })
     }

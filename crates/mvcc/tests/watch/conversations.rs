@@ -309,6 +309,49 @@ fn compaction_in_the_middle_of_catching_up_cancels() {
 }
 
 #[test]
+fn compaction_during_a_read_of_history_cancels_rather_than_misleads() {
+    let bench = cramped();
+    bench.puts("a", 20);
+    bench.store.compact_at_next_read(15);
+    let mut stream = bench.hub.open_stream();
+    stream.create(WatchCreate { start_revision: 2, ..key("a") }).unwrap();
+    stream.create(WatchCreate { start_revision: 15, ..key("a") }).unwrap();
+    let heard = lines(&mut stream);
+    assert_eq!(heard[0], "0 @0: compacted 15");
+    assert!(heard[1..].iter().all(|line| line.starts_with("1 @21")), "{heard:?}");
+}
+
+#[test]
+fn a_fall_does_not_strike_the_next_watcher_with_that_id() {
+    let bench = cramped();
+    let mut stream = bench.hub.open_stream();
+    let create = WatchCreate { watch_id: 7, ..key("a") };
+    stream.create(create.clone()).unwrap();
+    bench.puts("a", 5);
+    assert_eq!(bench.hub.stats().victims, 1);
+    stream.cancel(7);
+    stream.create(create).unwrap();
+    assert_eq!(lines(&mut stream), [""; 0]);
+    bench.txn("a=9");
+    assert_eq!(lines(&mut stream), ["7 @7: a=9@7"]);
+    assert_eq!(bench.hub.stats(), WatchStats { streams: 1, watchers: 1, ..WatchStats::default() });
+}
+
+#[test]
+fn progress_does_not_vouch_for_a_watcher_that_came_after_it() {
+    let bench = cramped();
+    bench.puts("a", 20);
+    let mut stream = bench.hub.open_stream();
+    stream.create(key("b")).unwrap();
+    stream.request_progress();
+    stream.create(WatchCreate { start_revision: 2, ..key("a") }).unwrap();
+    let heard = lines(&mut stream);
+    assert!(heard.iter().all(|line| line.starts_with("1 @21: a=")), "{heard:?}");
+    stream.request_progress();
+    assert_eq!(lines(&mut stream), ["-1 @21: progress"]);
+}
+
+#[test]
 fn compaction_does_not_touch_the_synced() {
     let bench = bench();
     let mut stream = bench.hub.open_stream();
@@ -444,9 +487,16 @@ fn a_restore_does_not_cancel_those_who_were_up_to_date() {
     assert_eq!(lines(&mut stream), ["0 @22: a=1@22"]);
     restored.compact(22);
     stream.create(WatchCreate { start_revision: 30, ..key("a") }).unwrap();
+    let store = Arc::clone(&restored);
     bench.hub.restored(restored);
     assert_eq!(lines(&mut stream), [""; 0], "a future start stays in the future");
     assert_eq!(bench.hub.stats().slow_watchers(), 0);
+    stream.cancel(0);
+    for _ in 23..=30 {
+        let (revision, events) = store.apply(&[crate::store::op("a=2")], Keep::AtHand);
+        bench.hub.publish(revision, events);
+    }
+    assert_eq!(lines(&mut stream), ["1 @30: a=2@30"]);
 }
 
 #[test]

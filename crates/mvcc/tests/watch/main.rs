@@ -1,4 +1,6 @@
 //! The watch hub against stores of one's own making: what a client may rely on, one test each.
 
 mod conversations;
+mod model;
 mod store;
+mod threads;

@@ -40,6 +40,8 @@ struct Past {
     compacted: i64,
     broken: bool,
     reads: usize,
+    /// Compaction that starts as soon as somebody reads, and is quick.
+    compact_at_read: Option<i64>,
 }
 
 /// All that ever happened, as [`History`].
@@ -50,8 +52,14 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new() -> Self {
-        let past =
-            Past { revisions: BTreeMap::new(), current: 1, compacted: 0, broken: false, reads: 0 };
+        let past = Past {
+            revisions: BTreeMap::new(),
+            current: 1,
+            compacted: 0,
+            broken: false,
+            reads: 0,
+            compact_at_read: None,
+        };
         Self { past: Mutex::new(past) }
     }
 
@@ -85,6 +93,10 @@ impl Store {
 
     pub(crate) fn compact(&self, revision: i64) {
         self.past.lock().unwrap().compacted = revision;
+    }
+
+    pub(crate) fn compact_at_next_read(&self, revision: i64) {
+        self.past.lock().unwrap().compact_at_read = Some(revision);
     }
 
     pub(crate) fn break_disk(&self) {
@@ -135,6 +147,10 @@ impl History for Store {
         }
         if from < past.compacted {
             return Err(HistoryError::Compacted);
+        }
+        if let Some(revision) = past.compact_at_read.take() {
+            past.compacted = revision;
+            past.revisions = past.revisions.split_off(&revision);
         }
         let revisions = past.revisions.range(from..).take(limit);
         Ok(revisions
