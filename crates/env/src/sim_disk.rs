@@ -248,6 +248,15 @@ impl Disk for SimDisk {
     }
 }
 
+/// How much of a write at `offset` is done when it ends early at `end`: nobody ever sees a part of
+/// a sector.
+fn whole_sectors(len: usize, offset: u64, end: u64) -> usize {
+    match (end.saturating_sub(offset)) as usize {
+        done if done >= len => len,
+        _ => (end - end % content::SECTOR).saturating_sub(offset) as usize,
+    }
+}
+
 #[derive(Debug)]
 struct SimFile {
     disk: SimDisk,
@@ -313,12 +322,13 @@ impl File for SimFile {
         };
         let len = tree.file(self.inode)?.len();
         let end = offset + part as u64;
-        let fits = machine.room(len, end).saturating_sub(offset).min(part as u64) as usize;
+        let end = machine.room(len, end).min(end);
+        let fits = whole_sectors(bytes.len(), offset, end);
         if fits > 0 {
             machine.tree.file(self.inode)?.write(&bytes[..fits], offset);
         }
         match verdict {
-            Verdict::Go if fits < part => Err(io::ErrorKind::StorageFull.into()),
+            Verdict::Go if fits < bytes.len() => Err(io::ErrorKind::StorageFull.into()),
             Verdict::Go => Ok(()),
             Verdict::Fail(error) => Err(error),
             Verdict::Cut { .. } => Err(power_cut()),

@@ -170,18 +170,30 @@ fn the_power_goes_at_the_chosen_change_and_stays_off() {
 #[test]
 fn a_full_disk_takes_what_fits_and_has_room_after_a_removal() {
     let (disk, file) = with_file(1, &[1; 100]);
-    disk.set_capacity(Some(150));
-    let error = file.write_all_at(&[2; 100], 100).unwrap_err();
+    disk.set_capacity(Some(1200));
+    let error = file.write_all_at(&[2; 2000], 100).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-    assert_eq!(file.len().unwrap(), 150);
-    file.write_all_at(&[3; 150], 0).unwrap();
-    assert_eq!(file.allocate(151).unwrap_err().kind(), io::ErrorKind::StorageFull);
+    assert_eq!(file.len().unwrap(), 1024, "whole sectors");
+    file.write_all_at(&[3; 1200], 0).unwrap();
+    assert_eq!(file.allocate(1201).unwrap_err().kind(), io::ErrorKind::StorageFull);
     drop(file);
     disk.remove_file(at("/f")).unwrap();
     disk.sync_dir(at("/")).unwrap();
     let other = disk.open(at("/g"), Access::Create).unwrap();
-    other.write_all_at(&[4; 150], 0).unwrap();
-    assert_eq!(disk.used(), 150);
+    other.write_all_at(&[4; 1200], 0).unwrap();
+    assert_eq!(disk.used(), 1200);
+}
+
+#[test]
+fn a_write_that_fails_is_done_up_to_a_sector() {
+    let mut lens = BTreeSet::new();
+    for seed in 0..200 {
+        let (disk, file) = with_file(seed, &[1; 100]);
+        disk.fail(Call::Write, "", 0);
+        file.write_all_at(&[2; 1000], 100).unwrap_err();
+        lens.insert(file.len().unwrap());
+    }
+    assert_eq!(lens, BTreeSet::from([100, 512, 1024]));
 }
 
 #[test]
