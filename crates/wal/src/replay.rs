@@ -46,9 +46,13 @@ pub(crate) struct Replay {
     metadata: Option<Bytes>,
     hard_state: HardState,
     entries: Vec<Entry>,
-    /// The index of the entry (or snapshot, if that is higher) that was written last.
+    /// The index of the entry that was written last.
     pub(crate) last_index: u64,
+    /// The highest index of a snapshot record.
+    pub(crate) snapshot_index: u64,
     matched: bool,
+    /// The term of the entry at the snapshot's index, while the log has one.
+    term_at_snapshot: Option<u64>,
 }
 
 impl Replay {
@@ -59,7 +63,9 @@ impl Replay {
             hard_state: HardState::default(),
             entries: Vec::new(),
             last_index: 0,
+            snapshot_index: 0,
             matched: false,
+            term_at_snapshot: None,
         }
     }
 
@@ -102,8 +108,13 @@ impl Replay {
     fn entry(&mut self, entry: Entry) -> Result<(), Error> {
         let index = entry.index.unwrap_or_default();
         self.last_index = index;
-        // What the snapshot covers is not needed.
+        let term = entry.term.unwrap_or_default();
         let Some(behind) = index.checked_sub(self.from.index).and_then(|n| n.checked_sub(1)) else {
+            // What the snapshot covers is not needed; but what is behind it was overwritten from
+            // here on. (etcd keeps it: a member that then got a snapshot would come back with
+            // entries of an older term behind it, and vote as if it had no newer ones.)
+            self.entries.clear();
+            self.term_at_snapshot = (index == self.from.index).then_some(term);
             return Ok(());
         };
         match usize::try_from(behind) {
@@ -117,14 +128,14 @@ impl Replay {
                 snapshot_index: self.from.index,
                 snapshot_term: self.from.term,
                 index,
-                term: entry.term.unwrap_or_default(),
+                term,
                 len: self.entries.len(),
             }),
         }
     }
 
     fn snapshot(&mut self, mark: SnapshotMark) -> Result<(), Error> {
-        self.last_index = self.last_index.max(mark.index);
+        self.snapshot_index = self.snapshot_index.max(mark.index);
         if mark.index == self.from.index {
             if mark.term != self.from.term {
                 return Err(Error::SnapshotMismatch {
@@ -132,6 +143,10 @@ impl Replay {
                     found: mark.term,
                     wanted: self.from.term,
                 });
+            }
+            if self.term_at_snapshot.is_some_and(|term| term != mark.term) {
+                // It came from a leader and replaced a log that had gone another way.
+                self.entries.clear();
             }
             self.matched = true;
         }

@@ -19,6 +19,9 @@ use crate::segment::{self, SegmentName};
 const ZEROS_AHEAD: usize = 256 << 10;
 static ZEROS: [u8; ZEROS_AHEAD] = [0; ZEROS_AHEAD];
 
+/// How much of the log's end is written again when it is opened.
+const REWRITTEN: u64 = 4 << 20;
+
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -54,8 +57,10 @@ pub struct Wal {
     options: Options,
     metadata: Vec<u8>,
     hard_state: HardState,
-    /// Of the entry written last, or of a snapshot in front of it.
+    /// Of the entry written last.
     last_index: u64,
+    /// The highest of all snapshot records.
+    snapshot_index: u64,
     encoder: Encoder,
     /// The segments that must not be purged, oldest first; the last one is appended to.
     held: Vec<Held>,
@@ -165,6 +170,7 @@ impl Wal {
             metadata: Vec::new(),
             hard_state: HardState::default(),
             last_index: 0,
+            snapshot_index: 0,
             encoder: Encoder::new(crc),
             held,
             tail,
@@ -221,7 +227,7 @@ impl Wal {
         let mut decoder = Decoder::of_files(dir, files)?;
         let mut replay = Replay::new(from);
         replay.read(&mut decoder)?;
-        let last_index = replay.last_index;
+        let (last_index, snapshot_index) = (replay.last_index, replay.snapshot_index);
         let recovered = replay.finish()?;
 
         let path = dir.join(decoder.segment());
@@ -235,19 +241,28 @@ impl Wal {
         wal.metadata = recovered.metadata.to_vec();
         wal.hard_state = recovered.hard_state;
         wal.last_index = last_index;
-        wal.clear_tail()?;
+        wal.snapshot_index = snapshot_index;
+        wal.settle_tail()?;
         // A killed predecessor may have left names that only the machine's memory has.
         wal.sync_dir(dir)?;
         wal.sync_dir(parent(dir))?;
         Ok((wal, recovered))
     }
 
-    /// Makes everything behind the last record zeros, and durable. Parts of records that were
-    /// never written whole may be there; the next records must not end in front of them.
-    fn clear_tail(&self) -> Result<(), Error> {
+    /// Makes everything behind the last record zeros, and everything before it durable.
+    ///
+    /// Behind it there may be parts of records that were never written whole; new records must
+    /// not end in front of them. Before it there may be bytes that only the machine's memory has:
+    /// those of a killed predecessor, which a sync is enough for, and those of one whose sync
+    /// failed, which no later sync would write. So the end of the log is written again.
+    fn settle_tail(&self) -> Result<(), Error> {
         let Tail { file, path, offset, .. } = &self.tail;
         let len = file.len().map_err(Error::io("read the length of", path))?;
         file.set_len(*offset).map_err(Error::io("truncate", path))?;
+        let rewritten = (*offset).min(REWRITTEN);
+        let mut end = vec![0; rewritten as usize];
+        file.read_exact_at(&mut end, offset - rewritten).map_err(Error::io("read", path))?;
+        file.write_all_at(&end, offset - rewritten).map_err(Error::io("write", path))?;
         match file.allocate(len.max(self.options.segment_bytes)) {
             // The log works in the space that it finds.
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
@@ -307,7 +322,8 @@ impl Wal {
         }
     }
 
-    /// Records (durably) that the snapshot of this index was saved.
+    /// Records (durably) that the snapshot of this index was saved. It counts once a hard state
+    /// that commits its index is durable, too; only then may older segments be released.
     pub fn save_snapshot(&mut self, snapshot: &walpb::Snapshot) -> Result<(), Error> {
         let (Some(index), Some(_)) = (snapshot.index, snapshot.term) else {
             return Err(Error::IncompleteSnapshot);
@@ -316,7 +332,7 @@ impl Wal {
             return Err(Error::IncompleteSnapshot);
         }
         self.encoder.snapshot(&snapshot.encode_to_vec());
-        self.last_index = self.last_index.max(index);
+        self.snapshot_index = self.snapshot_index.max(index);
         self.write()?;
         self.sync()
     }
@@ -343,6 +359,7 @@ impl Wal {
     /// Writes what the encoder has gathered.
     fn write(&mut self) -> Result<(), Error> {
         if self.broken.load(Ordering::Acquire) {
+            self.encoder.clear();
             return Err(Error::Broken);
         }
         let written = self.write_gathered();
@@ -385,7 +402,11 @@ impl Wal {
         self.sync()?;
 
         let sequence = self.held.last().map_or(0, |last| last.name.sequence) + 1;
-        let name = SegmentName { sequence, index: self.last_index + 1 };
+        // A reader with a snapshot at or behind this index begins with the new segment, so no
+        // such snapshot may be recorded before it. One may be ahead of the entries: then a crash
+        // came before the snapshot was installed, and the leader sent entries instead.
+        let index = self.last_index.max(self.snapshot_index).saturating_add(1);
+        let name = SegmentName { sequence, index };
         let file = Arc::clone(&blank.file);
         self.held.push(Held { name, file: blank.file });
         self.tail = Tail { file, path: blank.path, offset: 0, written_to: blank.written_to };

@@ -1,12 +1,16 @@
 //! The log as others use it: vectors, damage, power cuts, and data of real servers.
 
+mod crash;
+mod damage;
+mod fixtures;
+mod snap;
 mod vectors;
 mod wal;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use ::wal::{EntryRef, Options, Recovered, SnapshotMark, Wal};
+use ::wal::{EntryRef, MustSync, Options, Recovered, SnapshotMark, Wal};
 use env::{Access, Disk, SimDisk};
 use proto::raftpb::{ConfState, EntryType, HardState};
 use proto::walpb;

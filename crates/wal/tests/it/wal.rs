@@ -1,7 +1,7 @@
 //! What the log promises on a healthy disk.
 
 use super::*;
-use ::wal::{Error, MustSync, purge};
+use ::wal::{Error, purge};
 
 #[test]
 fn what_was_appended_is_read_back() {
@@ -47,6 +47,59 @@ fn an_overwritten_tail_is_dropped() {
     wal.close().unwrap();
     let (_, recovered) = open(&disk, Options::default()).unwrap();
     assert_eq!(places(&recovered), [(1, 1), (1, 2), (2, 3)]);
+}
+
+/// etcd's own reader would bring the old tail back here.
+#[test]
+fn a_tail_overwritten_before_the_snapshot_stays_dropped() {
+    let disk = disk(1);
+    let mut wal = create(&disk, Options::default());
+    let first: Vec<_> = (1..=9).map(|index| entry(1, index, b"old")).collect();
+    let _ = wal.append(&first, None).unwrap();
+    let _ = wal.append(&[entry(2, 3, b"new"), entry(2, 4, b"new")], None).unwrap();
+    wal.save_snapshot(&snapshot_record(6, 2)).unwrap();
+    let _ = wal.append(&[], Some(state(2, 1, 6))).unwrap();
+    drop(wal);
+    let from = |index, term| ::wal::read(&disk, dir(), SnapshotMark { index, term }).unwrap();
+    assert_eq!(places(&from(6, 2)), []);
+    assert_eq!(places(&from(0, 0)), [(1, 1), (1, 2), (2, 3), (2, 4)]);
+}
+
+#[test]
+fn a_snapshot_of_another_log_replaces_the_tail() {
+    let disk = disk(1);
+    let mut wal = create(&disk, Options::default());
+    let entries: Vec<_> = (1..=9).map(|index| entry(1, index, b"")).collect();
+    let _ = wal.append(&entries, Some(state(1, 1, 5))).unwrap();
+    // One taken here keeps what is behind it; one of a leader with another log does not.
+    wal.save_snapshot(&snapshot_record(5, 1)).unwrap();
+    wal.save_snapshot(&snapshot_record(7, 2)).unwrap();
+    let _ = wal.append(&[entry(2, 8, b"")], Some(state(2, 1, 7))).unwrap();
+    drop(wal);
+    let from = |index, term| ::wal::read(&disk, dir(), SnapshotMark { index, term }).unwrap();
+    assert_eq!(places(&from(5, 1)), [(1, 6), (1, 7), (2, 8)]);
+    assert_eq!(places(&from(7, 2)), [(2, 8)]);
+}
+
+#[test]
+fn a_snapshot_ahead_of_the_entries_is_found_after_a_cut() {
+    let disk = disk(1);
+    let mut wal = create(&disk, small(2000));
+    let _ = wal.append(&[entry(1, 1, b"")], Some(state(1, 1, 1))).unwrap();
+    wal.save_snapshot(&snapshot_record(9, 2)).unwrap();
+    drop(wal);
+    // It was not installed; the leader sent entries after all.
+    let (mut wal, _) = open(&disk, small(2000)).unwrap();
+    let _ = wal.append(&[entry(2, 2, &[1; 2000])], None).unwrap();
+    let more: Vec<_> = (3..=10).map(|index| entry(2, index, b"")).collect();
+    let _ = wal.append(&more, Some(state(2, 1, 9))).unwrap();
+    drop(wal);
+    assert_eq!(segments(&disk)[1], "0000000000000001-000000000000000a.wal");
+    let valid = Wal::valid_snapshots(&disk, dir()).unwrap();
+    let mark = SnapshotMark::from(valid.last().unwrap());
+    assert_eq!(mark, SnapshotMark { index: 9, term: 2 });
+    let (_, recovered) = Wal::open_with(shared(&disk), dir(), mark, small(2000)).unwrap();
+    assert_eq!(places(&recovered), [(2, 10)]);
 }
 
 #[test]
