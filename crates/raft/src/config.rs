@@ -11,10 +11,13 @@ use core::num::NonZeroU64;
 pub struct Config {
     pub id: NodeId,
 
-    /// Ticks without a word from the leader before a follower campaigns; the real number is drawn
-    /// from `election_tick .. 2 * election_tick` each time, so that members do not campaign at
-    /// once. Ten times `heartbeat_tick` is usual.
+    /// Ticks without a word from the leader before a follower campaigns. Ten times
+    /// `heartbeat_tick` is usual.
     pub election_tick: u32,
+    /// Fewer than so many ticks are added to `election_tick`, by chance and each time anew, so
+    /// that members do not campaign at once. `None`: as many as `election_tick`. Zero is for traces
+    /// only.
+    pub election_jitter: Option<u32>,
     /// Ticks between a leader's heartbeats.
     pub heartbeat_tick: u32,
     /// Feeds the jitter of election timeouts, and nothing else.
@@ -32,6 +35,10 @@ pub struct Config {
     /// Bytes of committed entries handed out and not yet reported applied; one entry is always
     /// allowed. `None`: no limit.
     pub max_committed_size_per_ready: Option<NonZeroU64>,
+    /// Hand out committed entries together with the append that stores them. Only for a driver
+    /// that finishes the append of a `Ready` before it begins with the apply: it then needs one
+    /// `Ready` where it would need two.
+    pub apply_unstable: bool,
     /// Bytes of proposals in a leader's log that are not yet applied; beyond it proposals are
     /// dropped. `None`: no limit.
     pub max_uncommitted_size: Option<NonZeroU64>,
@@ -68,11 +75,13 @@ impl Config {
         Self {
             id,
             election_tick: 10,
+            election_jitter: None,
             heartbeat_tick: 1,
             seed: 0,
             applied: LogIndex::ZERO,
             max_size_per_msg: MIB,
             max_committed_size_per_ready: MIB,
+            apply_unstable: false,
             max_uncommitted_size: None,
             max_inflight_msgs: 512,
             max_inflight_bytes: None,

@@ -112,7 +112,7 @@
 //! `types` `entry` `conf_change` `message` the words; `storage` `storage/mem` what the driver
 //! keeps; `config` `error`; `quorum` `quorum/majority` `quorum/joint` the arithmetic;
 //! `tracker` `tracker/progress` `tracker/inflights` the members; `conf_changer`; `log_unstable`
-//! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door.
+//! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door; `describe` traces.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -124,6 +124,7 @@ extern crate std;
 mod conf_change;
 mod conf_changer;
 mod config;
+mod describe;
 mod entry;
 mod error;
 mod log;

@@ -20,6 +20,7 @@ pub(crate) struct RaftLog<P, S> {
     applying: LogIndex,
     applied: LogIndex,
     budget: ApplyBudget,
+    apply_unstable: bool,
 }
 
 /// How many bytes may be handed out to be applied and not be reported applied.
@@ -34,7 +35,7 @@ struct ApplyBudget {
 
 impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
     /// As if everything up to the first entry was committed and applied, and nothing after it.
-    pub(crate) fn new(storage: S, max_applying_bytes: u64) -> Self {
+    pub(crate) fn new(storage: S, max_applying_bytes: u64, apply_unstable: bool) -> Self {
         let before = storage.first_index().prev();
         let end = storage.last_index().next();
         Self {
@@ -44,6 +45,7 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
             applying: before,
             applied: before,
             budget: ApplyBudget { max: max_applying_bytes, used: 0, paused: false },
+            apply_unstable,
         }
     }
 
@@ -218,9 +220,12 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
             && self.applying < self.max_appliable()
     }
 
-    /// Only what is committed *and* in our own storage is applied: what is applied must not be
-    /// ahead of the log that a restart finds.
+    /// As a rule only what is committed *and* in our own storage is applied: what is applied must
+    /// not be ahead of the log that a restart finds.
     fn max_appliable(&self) -> LogIndex {
+        if self.apply_unstable {
+            return self.committed;
+        }
         self.committed.min(self.unstable.offset().prev())
     }
 

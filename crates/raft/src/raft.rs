@@ -74,7 +74,11 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     pub(crate) fn new(config: Config, storage: S) -> Result<Self, StartError> {
         config.validate().map_err(StartError::Config)?;
         let (hard_state, conf_state) = storage.initial_state().map_err(Fatal::from)?;
-        let mut log = RaftLog::new(storage, limit(config.max_committed_size_per_ready));
+        let mut log = RaftLog::new(
+            storage,
+            limit(config.max_committed_size_per_ready),
+            config.apply_unstable,
+        );
         log.load_commit(hard_state.commit.max(log.committed()))?;
         let first = log.first_index();
         if config.applied != LogIndex::ZERO {
@@ -188,8 +192,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.election_elapsed = 0;
         self.heartbeat_elapsed = 0;
         self.stalled_elapsed = 0;
+        let jitter = self.config.election_jitter.unwrap_or(self.config.election_tick);
         self.randomized_election_timeout =
-            self.config.election_tick + self.rng.below(self.config.election_tick);
+            self.config.election_tick.saturating_add(self.rng.below(jitter));
         self.transferee = None;
         self.lease_given_away = false;
         self.tracker.reset_votes();

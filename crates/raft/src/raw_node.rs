@@ -147,8 +147,12 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
         if message.to != self.raft.id {
             return Err(StepError::WrongRecipient(message.to));
         }
-        // A forwarded `TransferLeader` comes in the name of the member that shall lead.
-        if message.from == self.raft.id && !matches!(message.body, Body::TransferLeader) {
+        // Forwarded requests may come back in our own name.
+        let forwarded = matches!(
+            message.body,
+            Body::TransferLeader | Body::Propose { .. } | Body::ReadIndex { .. }
+        );
+        if message.from == self.raft.id && !forwarded {
             return Err(StepError::LocalMessage);
         }
         if message.body.is_response() && self.raft.tracker.peers.position(message.from).is_none() {
@@ -322,7 +326,7 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
 
     fn take_responses(&mut self, responses: Vec<Message<P>>, released: &mut Vec<Message<P>>) {
         let own = self.raft.id;
-        let alone = self.raft.tracker.peers.len() == 1;
+        let alone = self.raft.tracker.peers.len() == 1 && !self.raft.has_early_reads();
         let mut responses = responses.into_iter().peekable();
         while let Some(message) = responses.next() {
             if message.to != own {
@@ -330,7 +334,7 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
                 continue;
             }
             // A burst of proposals leaves a burst of own acknowledgements. With nobody to tell of
-            // each step, the last one says it all.
+            // each step of the commit index, the last one says it all.
             let acknowledges = matches!(message.body, Body::AppendResp { .. });
             if alone
                 && acknowledges

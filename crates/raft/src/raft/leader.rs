@@ -283,6 +283,10 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         }
     }
 
+    pub(crate) fn has_early_reads(&self) -> bool {
+        !self.early_reads.is_empty()
+    }
+
     fn release_early_reads(&mut self) -> Result<(), Fatal> {
         if !self.early_reads.is_empty() && self.has_committed_in_term()? {
             for request in core::mem::take(&mut self.early_reads) {
