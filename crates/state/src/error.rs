@@ -105,11 +105,14 @@ pub enum Rejected {
 /// last commit.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The store or its db file failed.
+    #[error(transparent)]
+    Storage(#[from] mvcc::Error),
     /// A record of the db file cannot be read.
-    #[error("cannot read {what} from bucket {bucket}: {reason}")]
+    #[error("cannot read {what} from bucket {bucket:?}: {reason}")]
     Record {
         /// Where it lies.
-        bucket: &'static str,
+        bucket: mvcc::Bucket,
         /// Which record.
         what: String,
         /// What is wrong with it.

@@ -204,7 +204,8 @@ mod tests {
             value: Bytes::from_static(b"w"),
             ..PutRequest::default()
         };
-        let data = b"\x22\x0b\x0a\x06fromn2\x12\x01w\xa2\x06\x0b\x08\x85\xe0\x9e\xa4\x89\xbf\xa8\x86\xfc\x01";
+        let data = b"\x22\x0b\x0a\x06fromn2\x12\x01w\xa2\x06\x0b\x08\x85\xe0\x9e\xa4\x89\
+                     \xbf\xa8\x86\xfc\x01";
         let read_put = request(EntryRequest::read(&Bytes::from_static(data)).expect("readable"));
         assert_eq!(read_put.put, Some(put.clone()));
         assert!(read_put.header.is_some_and(|header| header.id != 0));

@@ -58,6 +58,10 @@ impl AlarmSet {
         self.standing.remove(&(alarm.alarm, alarm.member_id))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.standing.is_empty()
+    }
+
     pub(crate) fn any(&self, kind: AlarmType) -> bool {
         let kind = kind as i32;
         self.standing.range((kind, 0)..=(kind, u64::MAX)).next().is_some()

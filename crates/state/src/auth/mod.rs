@@ -9,7 +9,7 @@ mod store;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use gate::Gate;
-pub(crate) use store::{AuthError, AuthStore, Caller};
+pub(crate) use store::{AuthError, AuthStore, Caller, Changed};
 
 /// Users and roles as other threads see them. Clones share them; only apply changes them.
 #[derive(Debug, Clone, Default)]

@@ -105,10 +105,6 @@ impl Roster {
         self.removed.insert(id);
     }
 
-    pub(crate) fn mark_removed(&mut self, id: MemberId) {
-        self.removed.insert(id);
-    }
-
     /// Changes one member and gives it as it is now; `None` where there is no such member.
     pub(crate) fn edit(
         &mut self,

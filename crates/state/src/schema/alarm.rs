@@ -1,22 +1,23 @@
 //! Bucket `alarm`: the key is the encoded `AlarmMember`, the value is empty.
 
 use bytes::Bytes;
+use mvcc::Bucket;
 use proto::Message;
 use proto::etcdserverpb::AlarmMember;
 
-use super::{Record, names, unreadable};
+use super::{Record, unreadable};
 use crate::Error;
 
 pub(crate) fn alarm_put(alarm: &AlarmMember) -> Record {
-    Record::put(names::ALARM, alarm.encode_to_vec(), Bytes::new())
+    Record::put(Bucket::Alarm, alarm.encode_to_vec(), Bytes::new())
 }
 
 pub(crate) fn alarm_deleted(alarm: &AlarmMember) -> Record {
-    Record::deleted(names::ALARM, alarm.encode_to_vec())
+    Record::deleted(Bucket::Alarm, alarm.encode_to_vec())
 }
 
 pub(crate) fn read_alarm(key: &[u8]) -> Result<AlarmMember, Error> {
-    AlarmMember::decode(key).map_err(|error| unreadable(names::ALARM, key, error))
+    AlarmMember::decode(key).map_err(|error| unreadable(Bucket::Alarm, key, error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Buckets `auth` (on or off, revision), `authUsers` and `authRoles` (name to record).
 
 use bytes::Bytes;
+use mvcc::Bucket;
 use proto::Message;
 use proto::authpb::{Role, User};
 
@@ -9,28 +10,28 @@ use crate::Error;
 
 pub(crate) fn auth_enabled(enabled: bool) -> Record {
     let value = Bytes::from_static(if enabled { &[1] } else { &[0] });
-    Record::put(names::AUTH, Bytes::from_static(names::AUTH_ENABLED), value)
+    Record::put(Bucket::Auth, Bytes::from_static(names::AUTH_ENABLED), value)
 }
 
 pub(crate) fn auth_revision(revision: u64) -> Record {
     let value = Bytes::copy_from_slice(&revision.to_be_bytes());
-    Record::put(names::AUTH, Bytes::from_static(names::AUTH_REVISION), value)
+    Record::put(Bucket::Auth, Bytes::from_static(names::AUTH_REVISION), value)
 }
 
 pub(crate) fn user_put(user: &User) -> Record {
-    Record::put(names::AUTH_USERS, user.name.clone(), user.encode_to_vec())
+    Record::put(Bucket::AuthUsers, user.name.clone(), user.encode_to_vec())
 }
 
 pub(crate) fn user_deleted(name: &str) -> Record {
-    Record::deleted(names::AUTH_USERS, name.to_owned())
+    Record::deleted(Bucket::AuthUsers, name.to_owned())
 }
 
 pub(crate) fn role_put(role: &Role) -> Record {
-    Record::put(names::AUTH_ROLES, role.name.clone(), role.encode_to_vec())
+    Record::put(Bucket::AuthRoles, role.name.clone(), role.encode_to_vec())
 }
 
 pub(crate) fn role_deleted(name: &str) -> Record {
-    Record::deleted(names::AUTH_ROLES, name.to_owned())
+    Record::deleted(Bucket::AuthRoles, name.to_owned())
 }
 
 /// Anything but the byte 1 is "off", as in etcd.
@@ -39,15 +40,15 @@ pub(crate) fn read_auth_enabled(value: &[u8]) -> bool {
 }
 
 pub(crate) fn read_auth_revision(value: &[u8]) -> Result<u64, Error> {
-    read_u64(names::AUTH, names::AUTH_REVISION, value)
+    read_u64(Bucket::Auth, names::AUTH_REVISION, value)
 }
 
 pub(crate) fn read_user(key: &[u8], value: &[u8]) -> Result<User, Error> {
-    User::decode(value).map_err(|error| unreadable(names::AUTH_USERS, key, error))
+    User::decode(value).map_err(|error| unreadable(Bucket::AuthUsers, key, error))
 }
 
 pub(crate) fn read_role(key: &[u8], value: &[u8]) -> Result<Role, Error> {
-    Role::decode(value).map_err(|error| unreadable(names::AUTH_ROLES, key, error))
+    Role::decode(value).map_err(|error| unreadable(Bucket::AuthRoles, key, error))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Bucket `cluster`: the version all members agreed on, and whether they go back to an older one.
 
 use bytes::Bytes;
+use mvcc::Bucket;
 
 use super::{Record, names, text, unreadable};
 use crate::members::Downgrade;
@@ -8,20 +9,20 @@ use crate::{Error, Version};
 
 pub(crate) fn cluster_version(version: Version) -> Record {
     let key = Bytes::from_static(names::CLUSTER_VERSION);
-    Record::put(names::CLUSTER, key, version.to_string())
+    Record::put(Bucket::Cluster, key, version.to_string())
 }
 
 pub(crate) fn downgrade(downgrade: &Downgrade) -> Record {
-    Record::put(names::CLUSTER, Bytes::from_static(names::DOWNGRADE), downgrade.to_json())
+    Record::put(Bucket::Cluster, Bytes::from_static(names::DOWNGRADE), downgrade.to_json())
 }
 
 pub(crate) fn read_cluster_version(value: &[u8]) -> Result<Version, Error> {
     let parsed = text(value).and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| unreadable(names::CLUSTER, names::CLUSTER_VERSION, "not a version"))
+    parsed.ok_or_else(|| unreadable(Bucket::Cluster, names::CLUSTER_VERSION, "not a version"))
 }
 
 pub(crate) fn read_downgrade(value: &[u8]) -> Result<Downgrade, Error> {
-    let bad = |reason: String| unreadable(names::CLUSTER, names::DOWNGRADE, reason);
+    let bad = |reason: String| unreadable(Bucket::Cluster, names::DOWNGRADE, reason);
     let downgrade: Downgrade =
         serde_json::from_slice(value).map_err(|error| bad(error.to_string()))?;
     if downgrade.enabled && downgrade.target_version.parse::<Version>().is_err() {

@@ -1,26 +1,27 @@
 //! Bucket `lease`: the key is the id as eight bytes, the value a `leasepb.Lease`.
 
 use bytes::Bytes;
+use mvcc::Bucket;
 use proto::Message;
 use proto::leasepb;
 
-use super::{Record, names, unreadable};
+use super::{Record, unreadable};
 use crate::lease::Lease;
 use crate::{Error, LeaseId};
 
 pub(crate) fn lease_put(lease: &Lease) -> Record {
     let value =
         leasepb::Lease { id: lease.id.0, ttl: lease.ttl, remaining_ttl: lease.remaining_ttl };
-    Record::put(names::LEASE, key(lease.id), value.encode_to_vec())
+    Record::put(Bucket::Lease, key(lease.id), value.encode_to_vec())
 }
 
 pub(crate) fn lease_deleted(id: LeaseId) -> Record {
-    Record::deleted(names::LEASE, key(id))
+    Record::deleted(Bucket::Lease, key(id))
 }
 
 pub(crate) fn read_lease(key: &[u8], value: &[u8]) -> Result<Lease, Error> {
     let lease =
-        leasepb::Lease::decode(value).map_err(|error| unreadable(names::LEASE, key, error))?;
+        leasepb::Lease::decode(value).map_err(|error| unreadable(Bucket::Lease, key, error))?;
     Ok(Lease { id: LeaseId(lease.id), ttl: lease.ttl, remaining_ttl: lease.remaining_ttl })
 }
 

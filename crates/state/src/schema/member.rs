@@ -1,38 +1,39 @@
 //! Buckets `members` (id in hex to JSON) and `members_removed` (id in hex to a fixed word).
 
 use bytes::Bytes;
+use mvcc::Bucket;
 
-use super::{Record, names, text, unreadable};
+use super::{Record, text, unreadable};
 use crate::members::Member;
 use crate::{Error, MemberId};
 
 pub(crate) fn member_put(member: &Member) -> Record {
-    Record::put(names::MEMBERS, member.id.to_string(), member.to_json())
+    Record::put(Bucket::Members, member.id.to_string(), member.to_json())
 }
 
 pub(crate) fn member_deleted(id: MemberId) -> Record {
-    Record::deleted(names::MEMBERS, id.to_string())
+    Record::deleted(Bucket::Members, id.to_string())
 }
 
 pub(crate) fn member_removed(id: MemberId) -> Record {
-    Record::put(names::MEMBERS_REMOVED, id.to_string(), Bytes::from_static(b"removed"))
+    Record::put(Bucket::MembersRemoved, id.to_string(), Bytes::from_static(b"removed"))
 }
 
 pub(crate) fn read_member(key: &[u8], value: &[u8]) -> Result<Member, Error> {
-    let id = read_id(names::MEMBERS, key)?;
+    let id = read_id(Bucket::Members, key)?;
     let member =
-        Member::from_json(value).map_err(|error| unreadable(names::MEMBERS, key, error))?;
+        Member::from_json(value).map_err(|error| unreadable(Bucket::Members, key, error))?;
     if member.id != id && member.id != MemberId(0) {
-        return Err(unreadable(names::MEMBERS, key, "another member's record"));
+        return Err(unreadable(Bucket::Members, key, "another member's record"));
     }
     Ok(Member { id, ..member })
 }
 
 pub(crate) fn read_removed(key: &[u8]) -> Result<MemberId, Error> {
-    read_id(names::MEMBERS_REMOVED, key)
+    read_id(Bucket::MembersRemoved, key)
 }
 
-fn read_id(bucket: &'static str, key: &[u8]) -> Result<MemberId, Error> {
+fn read_id(bucket: Bucket, key: &[u8]) -> Result<MemberId, Error> {
     let parsed = text(key).and_then(|hex| hex.parse().ok());
     parsed.ok_or_else(|| unreadable(bucket, key, "not a member id"))
 }

@@ -2,6 +2,7 @@
 //! knew of its members then (`confState`).
 
 use bytes::Bytes;
+use mvcc::Bucket;
 use proto::raftpb::ConfState;
 use serde::{Deserialize, Serialize};
 
@@ -18,23 +19,23 @@ pub(crate) fn term(term: u64) -> Record {
 }
 
 pub(crate) fn conf_state(state: &ConfState) -> Record {
-    Record::put(names::META, Bytes::from_static(names::CONF_STATE), conf_state_to_json(state))
+    Record::put(Bucket::Meta, Bytes::from_static(names::CONF_STATE), conf_state_to_json(state))
 }
 
 fn number(key: &'static [u8], value: u64) -> Record {
     let value = Bytes::copy_from_slice(&value.to_be_bytes());
-    Record::put(names::META, Bytes::from_static(key), value)
+    Record::put(Bucket::Meta, Bytes::from_static(key), value)
 }
 
 /// Reads one of the two numbers.
-pub(crate) fn read_u64(bucket: &'static str, key: &[u8], value: &[u8]) -> Result<u64, Error> {
+pub(crate) fn read_u64(bucket: Bucket, key: &[u8], value: &[u8]) -> Result<u64, Error> {
     let bytes = value.try_into().map_err(|_| unreadable(bucket, key, "not eight bytes"))?;
     Ok(u64::from_be_bytes(bytes))
 }
 
 pub(crate) fn read_conf_state(value: &[u8]) -> Result<ConfState, Error> {
     let state = conf_state_from_json(value);
-    state.map_err(|error| unreadable(names::META, names::CONF_STATE, error))
+    state.map_err(|error| unreadable(Bucket::Meta, names::CONF_STATE, error))
 }
 
 /// The fields in Go's order; ids are plain numbers, above 2^53 too.
@@ -103,8 +104,8 @@ mod tests {
             consistent_index(0x1b0).value,
             Some(Bytes::from_static(b"\0\0\0\0\0\0\x01\xb0"))
         );
-        assert_eq!(read_u64(names::META, names::TERM, &[0, 0, 0, 0, 0, 0, 0, 2]).expect("2"), 2);
-        assert!(read_u64(names::META, names::TERM, &[1]).is_err());
+        assert_eq!(read_u64(Bucket::Meta, names::TERM, &[0, 0, 0, 0, 0, 0, 0, 2]).expect("2"), 2);
+        assert!(read_u64(Bucket::Meta, names::TERM, &[1]).is_err());
         assert_eq!(term(2).key.as_ref(), names::TERM);
     }
 }

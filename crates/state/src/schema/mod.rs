@@ -12,6 +12,7 @@ mod meta;
 mod storage_version;
 
 use bytes::Bytes;
+use mvcc::{Backend, Bucket};
 
 use crate::Error;
 
@@ -26,21 +27,11 @@ pub(crate) use member::{member_deleted, member_put, member_removed, read_member,
 pub(crate) use meta::{conf_state, consistent_index, read_conf_state, read_u64, term};
 pub use meta::{conf_state_from_json, conf_state_to_json};
 pub(crate) use storage_version::{
-    NEWEST, check_supported, migrate, read_storage_version, stored_version,
+    check_cluster_version, check_supported, migrate, read_storage_version, stored_version,
 };
 
-/// Names of the buckets, and the fixed keys in them.
+/// The fixed keys.
 pub(crate) mod names {
-    pub(crate) const META: &str = "meta";
-    pub(crate) const LEASE: &str = "lease";
-    pub(crate) const ALARM: &str = "alarm";
-    pub(crate) const CLUSTER: &str = "cluster";
-    pub(crate) const MEMBERS: &str = "members";
-    pub(crate) const MEMBERS_REMOVED: &str = "members_removed";
-    pub(crate) const AUTH: &str = "auth";
-    pub(crate) const AUTH_USERS: &str = "authUsers";
-    pub(crate) const AUTH_ROLES: &str = "authRoles";
-
     pub(crate) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
     pub(crate) const TERM: &[u8] = b"term";
     pub(crate) const CONF_STATE: &[u8] = b"confState";
@@ -54,8 +45,8 @@ pub(crate) mod names {
 /// One change of one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// The bucket's name.
-    pub(crate) bucket: &'static str,
+    /// Where.
+    pub(crate) bucket: Bucket,
     /// The record's key.
     pub(crate) key: Bytes,
     /// Its new value; `None` deletes it.
@@ -63,16 +54,24 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn put(bucket: &'static str, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+    /// Makes the change; it is visible at once and on disk with the next commit.
+    pub(crate) fn write(self, backend: &Backend) {
+        match self.value {
+            Some(value) => backend.put(self.bucket, self.key, value),
+            None => backend.delete(self.bucket, self.key),
+        }
+    }
+
+    fn put(bucket: Bucket, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self { bucket, key: key.into(), value: Some(value.into()) }
     }
 
-    fn deleted(bucket: &'static str, key: impl Into<Bytes>) -> Self {
+    fn deleted(bucket: Bucket, key: impl Into<Bytes>) -> Self {
         Self { bucket, key: key.into(), value: None }
     }
 }
 
-fn unreadable(bucket: &'static str, key: &[u8], reason: impl ToString) -> Error {
+fn unreadable(bucket: Bucket, key: &[u8], reason: impl ToString) -> Error {
     Error::Record { bucket, what: key.escape_ascii().to_string(), reason: reason.to_string() }
 }
 

@@ -2,6 +2,7 @@
 //! version, not the binary's: 3.5 had no such field, 3.6 brought it, 3.7 added nothing.
 
 use bytes::Bytes;
+use mvcc::Bucket;
 
 use super::{Record, names, text};
 use crate::{Error, Version};
@@ -32,6 +33,14 @@ pub(crate) fn check_supported(stored: Version) -> Result<(), Error> {
     Err(Error::SchemaUnsupported { found: stored.to_string(), newest: NEWEST })
 }
 
+/// Refuses a cluster that agreed on a version which this binary is too old for.
+pub(crate) fn check_cluster_version(cluster: Version) -> Result<(), Error> {
+    if cluster <= NEWEST {
+        return Ok(());
+    }
+    Err(Error::ClusterVersionAhead { cluster, server: NEWEST })
+}
+
 /// What takes the file from one schema to another: nothing, or one record.
 pub(crate) fn migrate(stored: Version, target: Version) -> Result<Option<Record>, Error> {
     check_supported(stored)?;
@@ -42,9 +51,9 @@ pub(crate) fn migrate(stored: Version, target: Version) -> Result<Option<Record>
     }
     let key = Bytes::from_static(names::STORAGE_VERSION);
     Ok(Some(if target < FIRST_WITH_FIELD {
-        Record::deleted(names::META, key)
+        Record::deleted(Bucket::Meta, key)
     } else {
-        Record::put(names::META, key, target.to_string())
+        Record::put(Bucket::Meta, key, target.to_string())
     }))
 }
 

@@ -1,0 +1,10 @@
+//! The state machine as a whole, on a real db file.
+
+mod apply;
+mod fixture;
+mod kit;
+mod model;
+mod replay;
+mod replies;
+mod restart;
+mod txn;
