@@ -1,5 +1,8 @@
-//! The store against a plain history.
+//! The store against a plain history, against damage, and against what etcd wrote and reads.
 
+mod concurrent;
 mod kit;
 mod model;
+mod peers;
 mod random_walk;
+mod stories;
