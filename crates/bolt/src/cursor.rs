@@ -123,6 +123,8 @@ pub(crate) struct Cursor<'a> {
     /// one before it).
     path: Vec<(Slot<'a>, usize)>,
     root: Option<Slot<'a>>,
+    /// How many pages it stepped into.
+    pages: u64,
     direction: Direction,
     start: Bound<Bytes>,
     end: Bound<Bytes>,
@@ -138,6 +140,7 @@ impl<'a> Cursor<'a> {
         Self {
             path: Vec::new(),
             root: Some(root),
+            pages: 0,
             direction,
             start: start.map(Bytes::copy_from_slice),
             end: end.map(Bytes::copy_from_slice),
@@ -176,15 +179,20 @@ impl<'a> Cursor<'a> {
                 return Ok(Some(item).filter(|item| self.is_inside(&item.key)));
             }
             let child = slot.child(index, loader)?;
-            self.enter(child)?;
+            self.enter(child, loader)?;
         }
         Ok(None)
     }
 
     /// Steps into a subtree whose items all lie ahead.
-    fn enter(&mut self, slot: Slot<'a>) -> Result<(), Error> {
+    fn enter(&mut self, slot: Slot<'a>, loader: Loader<'_>) -> Result<(), Error> {
         if self.path.len() >= MAX_DEPTH {
             return Err(Error::corrupt(slot.id(), "tree too deep"));
+        }
+        // A walk meets no page twice, so it ends; unless pages point to each other in a circle.
+        self.pages += u64::from(matches!(slot, Slot::Page(_)));
+        if self.pages > loader.high_water {
+            return Err(Error::corrupt(slot.id(), "reached twice"));
         }
         let next = match self.direction {
             Direction::Up => 0,
@@ -201,7 +209,7 @@ impl<'a> Cursor<'a> {
             Direction::Down => self.end.clone(),
         };
         let (key, inclusive) = match from {
-            Bound::Unbounded => return self.enter(root),
+            Bound::Unbounded => return self.enter(root, loader),
             Bound::Included(key) => (key, true),
             Bound::Excluded(key) => (key, false),
         };
@@ -209,7 +217,7 @@ impl<'a> Cursor<'a> {
         while !slot.is_leaf() {
             let index = slot.child_index(&key);
             let child = slot.child(index, loader)?;
-            self.enter(slot)?;
+            self.enter(slot, loader)?;
             if let Some((_, next)) = self.path.last_mut() {
                 *next = match self.direction {
                     Direction::Up => index + 1,
@@ -223,7 +231,7 @@ impl<'a> Cursor<'a> {
             Direction::Up => exact && !inclusive,
             Direction::Down => exact && inclusive,
         };
-        self.enter(slot)?;
+        self.enter(slot, loader)?;
         if let Some((_, next)) = self.path.last_mut() {
             *next = index + usize::from(skip);
         }

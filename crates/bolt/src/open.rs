@@ -30,13 +30,7 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, options: Options) -> Result<Db,
     create_if_new(disk, &*file, path, page_size, options.no_sync).map_err(at.io("create"))?;
     let (meta, pager, file_len) = read_file(file, path, options)?;
     let loader = Loader { pager: &pager, high_water: meta.high_water };
-    // Free pages past the file's end do no harm; others are missed here.
-    let freelist = free_pages(&meta, loader).map_err(|error| match error {
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
-            truncated(&meta, path, file_len)
-        }
-        other => at.unusable()(other),
-    })?;
+    let freelist = free_pages(&meta, loader).map_err(at.unusable())?;
     let writer = Writer { freelist, file_len, ..Writer::default() };
     Ok(Db { shared: Arc::new(Shared::new(pager, options, meta, writer)) })
 }
@@ -49,9 +43,6 @@ pub(crate) fn open_image(
 ) -> Result<ReadTx, OpenError> {
     let file = disk.open(path, Access::Read).map_err(At(path).io("open"))?;
     let (meta, pager, file_len) = read_file(file, path, options)?;
-    if file_len < meta.len_bytes() {
-        return Err(truncated(&meta, path, file_len));
-    }
     let writer = Writer { file_len, ..Writer::default() };
     let shared = Arc::new(Shared::new(pager, options, meta, writer));
     Ok(Db { shared }.read())
@@ -66,12 +57,13 @@ fn read_file(
     let meta = read_meta(&*file, path)?;
     let page_size = meta.page_size as usize;
     let file_len = file.len().map_err(At(path).io("see the length of"))?;
+    // The high water mark is bounded by this, and by it all that is read or counted.
+    if file_len < meta.len_bytes() {
+        let expected = meta.len_bytes();
+        return Err(OpenError::Truncated { path: path.to_path_buf(), len: file_len, expected });
+    }
     let pager = Pager { file, page_size, cache: PageCache::new(options.cache_bytes) };
     Ok((meta, pager, file_len))
-}
-
-fn truncated(meta: &Meta, path: &Path, len: u64) -> OpenError {
-    OpenError::Truncated { path: path.to_path_buf(), len, expected: meta.len_bytes() }
 }
 
 /// The path, for errors.

@@ -119,10 +119,12 @@ impl WriteTx {
         let spot = |page, key| Spot { page, bucket: bucket.clone(), key };
         visit(root, &|| spot(root, Bytes::new()));
         let loader = self.loader();
-        let mut branches = vec![(root, 0)];
-        while let Some((id, depth)) = branches.pop() {
-            if depth > MAX_DEPTH {
-                return Err(Error::corrupt(id, "tree too deep"));
+        let mut branches = vec![root];
+        let mut seen = 0;
+        while let Some(id) = branches.pop() {
+            seen += 1;
+            if seen > loader.high_water {
+                return Err(Error::corrupt(id, "reached twice"));
             }
             let page = loader.load(id)?;
             // Children of one branch are all of one kind.
@@ -132,7 +134,7 @@ impl WriteTx {
                 let Some(child) = page.child(index) else { continue };
                 visit(child, &|| spot(child, page.key_bytes(index)));
                 if !above_leaves {
-                    branches.push((child, depth + 1));
+                    branches.push(child);
                 }
             }
         }
