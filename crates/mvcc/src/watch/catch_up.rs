@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::batch::{EventList, Segment, WatchContent, WatchEvents};
 use super::index::Index;
+use super::past::Piece;
 use super::registry::Synced;
 use super::stream::{Group, Ready};
 use super::{HistoryError, WatchStream};
@@ -25,20 +26,12 @@ pub(super) enum Step {
     Stalled,
 }
 
-/// A piece of the past: all of it from where it was asked for up to and with `covered`.
-struct Past {
-    /// The first revision that the ring had.
-    first: i64,
-    lists: Vec<EventList>,
-    covered: i64,
-    /// What was published when it was read.
-    published: i64,
-}
-
 /// A watcher that catches up.
 struct Behind {
     watch_id: i64,
     next: i64,
+    /// What is read for it goes up to here.
+    until: i64,
 }
 
 impl WatchStream {
@@ -47,98 +40,120 @@ impl WatchStream {
     /// see is put in `ready`.
     pub(super) fn catch_up(&mut self) -> Result<Step, HistoryError> {
         self.refresh_history();
-        self.cancel_overtaken();
-        let (near, past) = self.read_ring();
-        self.hand_out(&near, &past);
-        let Some(from) = self.next_far(past.first) else { return Ok(Step::Forward) };
-        let past = match self.read_history(from) {
+        let mut behind = self.all_behind();
+        self.cancel_overtaken(&mut behind);
+        let ring_first = self.hub.registry().ring_first();
+        let (mut near, mut far): (Vec<_>, Vec<_>) =
+            behind.into_iter().partition(|watcher| watcher.next >= ring_first);
+        if !near.is_empty() {
+            let (lists, published) = self.read_ring(&mut near);
+            self.hand_out(&near, &lists, published);
+        }
+        let Some(from) = self.choose_far(&far) else { return Ok(Step::Forward) };
+        let (piece, published) = match self.read_history(from) {
             Err(HistoryError::Compacted) if self.history.compact_revision() > from => {
                 return Ok(Step::Forward);
             }
-            past => past?,
+            read => read?,
         };
-        if past.covered < from {
+        if piece.covered < from {
             return Ok(Step::Stalled);
         }
         // Compaction that began during the read may have taken some of it.
-        self.cancel_overtaken();
-        let mut far = self.all_behind();
-        far.retain(|watcher| (from..=past.covered).contains(&watcher.next));
-        self.hand_out(&far, &past);
+        self.cancel_overtaken(&mut far);
+        far.retain(|watcher| (piece.first..=piece.covered).contains(&watcher.next));
+        far.iter_mut().for_each(|watcher| watcher.until = piece.covered);
+        self.hand_out(&far, &[piece.events], published);
         Ok(Step::Forward)
     }
 
-    /// From where to read history: those who need what is before `ring_first` take turns, so
-    /// that one who begins long ago does not hold up the others.
-    fn next_far(&mut self, ring_first: i64) -> Option<i64> {
-        let mut far = self.all_behind();
-        far.retain(|watcher| watcher.next < ring_first);
+    /// From where to read history: those who need it take turns, so that one who begins long ago
+    /// does not hold up the others.
+    fn choose_far(&mut self, far: &[Behind]) -> Option<i64> {
         let turn = far.iter().find(|watcher| watcher.watch_id > self.last_far).or(far.first())?;
         self.last_far = turn.watch_id;
         Some(turn.next)
     }
 
     fn all_behind(&self) -> Vec<Behind> {
-        let next = |watch_id: &i64| match self.watchers.get(watch_id)?.group {
-            Group::Unsynced { next } => Some(Behind { watch_id: *watch_id, next }),
+        let behind = |watch_id: &i64| match self.watchers.get(watch_id)?.group {
+            Group::Unsynced { next } => Some(Behind { watch_id: *watch_id, next, until: next - 1 }),
             _ => None,
         };
-        self.unsynced.iter().filter_map(next).collect()
+        self.unsynced.iter().filter_map(behind).collect()
     }
 
-    fn cancel_overtaken(&mut self) {
+    fn cancel_overtaken(&mut self, behind: &mut Vec<Behind>) {
         let compact_revision = self.history.compact_revision();
-        for Behind { watch_id, next } in self.all_behind() {
-            if next >= compact_revision {
-                continue;
+        behind.retain(|Behind { watch_id, next, .. }| {
+            let Some(watcher) = self.watchers.get_mut(watch_id) else { return false };
+            if *next >= compact_revision {
+                return true;
             }
-            let Some(watcher) = self.watchers.get_mut(&watch_id) else { continue };
             watcher.group = Group::Compacted;
             let content = WatchContent::Compacted { compact_revision };
-            let serial = watcher.serial;
+            let (watch_id, serial) = (*watch_id, watcher.serial);
             self.ready.push_back(Ready { watch_id, serial, revision: 0, content });
             self.unsynced.remove(&watch_id);
             self.hub.counters.unsynced.sub(1);
-        }
+            false
+        });
     }
 
-    /// Reads from the ring for those whom it can serve. When that leaves nothing unread, the
-    /// first of them join the synced group before anything can be published in between.
-    fn read_ring(&mut self) -> (Vec<Behind>, Past) {
-        let mut near = self.all_behind();
+    /// Reads from the ring for those whom it can serve. Whenever that leaves nothing unread, some
+    /// of them join the synced group before anything can be published in between; the others go
+    /// on reading. Returns what was read, and what was published then.
+    fn read_ring(&mut self, near: &mut [Behind]) -> (Vec<EventList>, i64) {
+        let most = self.hub.options.batch_revisions.max(1);
         let mut lists = Vec::new();
-        let mut registry = self.hub.registry();
-        let published = registry.published;
-        let first = registry.ring.first().unwrap_or(published + 1);
-        near.retain(|watcher| watcher.next >= first);
-        let from = near.iter().map(|watcher| watcher.next).min();
-        let mut covered = published;
-        if let Some(from) = from.filter(|from| *from <= published) {
-            covered = registry.ring.read(from, RING_READ, &mut lists) - 1;
+        let mut published = 0;
+        let mut covered = near.iter().map(|watcher| watcher.next - 1).min().unwrap_or(0);
+        let mut joined = 0;
+        while joined < near.len() {
+            let mut registry = self.hub.registry();
+            published = registry.published;
+            let limit = RING_READ.min(most - lists.len());
+            if covered < published {
+                // Another step goes on when it is enough, or when the ring has moved on.
+                if limit == 0 || registry.ring_first() > covered + 1 {
+                    break;
+                }
+                covered = registry.ring.read(covered + 1, limit, &mut lists) - 1;
+            }
+            if covered < published {
+                continue;
+            }
+            for Behind { watch_id, next, until } in near.iter_mut().skip(joined).take(JOINS) {
+                joined += 1;
+                let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
+                let slot = registry.join(Synced {
+                    watch_id: *watch_id,
+                    serial: watcher.serial,
+                    range: watcher.range.clone(),
+                    filters: watcher.filters,
+                    min_revision: (*next).max(published + 1),
+                    inbox: Arc::clone(&self.inbox),
+                });
+                *until = covered;
+                watcher.group = Group::Synced { slot };
+                self.unsynced.remove(watch_id);
+                self.hub.counters.unsynced.sub(1);
+            }
         }
-        let joining = if covered < published { 0 } else { JOINS };
-        for Behind { watch_id, next } in near.iter().take(joining) {
-            let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
-            let slot = registry.join(Synced {
-                watch_id: *watch_id,
-                serial: watcher.serial,
-                range: watcher.range.clone(),
-                filters: watcher.filters,
-                min_revision: (*next).max(published + 1),
-                inbox: Arc::clone(&self.inbox),
-            });
-            watcher.group = Group::Synced { slot };
-            self.unsynced.remove(watch_id);
-            self.hub.counters.unsynced.sub(1);
-        }
-        (near, Past { first, lists, covered, published })
+        near.iter_mut().skip(joined).for_each(|watcher| watcher.until = covered);
+        (lists, published)
     }
 
-    fn read_history(&mut self, from: i64) -> Result<Past, HistoryError> {
+    /// Reads history from `from` on, or finds that somebody else just did. Returns also what was
+    /// published then.
+    fn read_history(&mut self, from: i64) -> Result<(Piece, i64), HistoryError> {
         let published = self.hub.registry().published;
+        if let Some(piece) = self.hub.recent_reads.find(self.restores, from) {
+            return Ok((piece, published));
+        }
         let end = self.history.current_revision().min(published);
         if end < from {
-            return Ok(Past { first: from, lists: Vec::new(), covered: end, published });
+            return Ok((Piece { first: from, covered: end, events: Arc::default() }, published));
         }
         let limit = self.history_limit;
         let mut events = self.history.history(from, limit)?;
@@ -153,8 +168,9 @@ impl WatchStream {
         }
         self.adapt_limit(revisions, &events);
         let covered = if revisions < limit { end } else { last };
-        let lists = if events.is_empty() { Vec::new() } else { vec![Arc::from(events)] };
-        Ok(Past { first: from, lists, covered, published })
+        let piece = Piece { first: from, covered, events: Arc::from(events) };
+        self.hub.recent_reads.keep(self.restores, piece.clone());
+        Ok((piece, published))
     }
 
     /// Large revisions are read few at a time, so that memory stays bounded.
@@ -166,19 +182,19 @@ impl WatchStream {
         self.history_limit = fitting.min(growth).clamp(1, options.batch_revisions.max(1));
     }
 
-    /// Gives each of `behind` its part of `past`, and moves it on.
-    fn hand_out(&mut self, behind: &[Behind], past: &Past) {
-        let segments = self.sort(behind, &past.lists);
-        for (Behind { watch_id, next }, segments) in behind.iter().zip(segments) {
+    /// Gives each of `behind` its part of `lists`, and moves it on.
+    fn hand_out(&mut self, behind: &[Behind], lists: &[EventList], published: i64) {
+        let segments = self.sort(behind, lists);
+        for (Behind { watch_id, next, until }, segments) in behind.iter().zip(segments) {
             let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
-            if watcher.group == (Group::Unsynced { next: *next }) {
-                watcher.group = Group::Unsynced { next: (*next).max(past.covered + 1) };
+            if matches!(watcher.group, Group::Unsynced { .. }) {
+                watcher.group = Group::Unsynced { next: (*next).max(*until + 1) };
             }
             let mut segments = segments.into_iter();
             let Some(first) = segments.next() else { continue };
             let content = WatchContent::Events(WatchEvents::new(first, segments.collect()));
             let (watch_id, serial) = (*watch_id, watcher.serial);
-            self.ready.push_back(Ready { watch_id, serial, revision: past.published, content });
+            self.ready.push_back(Ready { watch_id, serial, revision: published, content });
         }
     }
 
@@ -193,7 +209,8 @@ impl WatchStream {
             behind.iter().filter_map(|behind| self.watchers.get(&behind.watch_id)).collect();
         assert_eq!(watchers.len(), behind.len(), "those who are behind are watchers");
         let wants = |at: usize, event: &Event| {
-            event.revision.main >= behind[at].next && watchers[at].filters.pass(event.kind)
+            let Behind { next, until, .. } = behind[at];
+            (next..=until).contains(&event.revision.main) && watchers[at].filters.pass(event.kind)
         };
         let events: usize = lists.iter().map(|list| list.len()).sum();
         let index = (events > FEW_EVENTS && behind.len() > 1).then(|| {

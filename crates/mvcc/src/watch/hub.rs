@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::History;
 use super::inbox::Room;
+use super::past::RecentReads;
 use super::registry::Registry;
 use super::ring::Ring;
 use super::stream::WatchStream;
@@ -26,6 +27,8 @@ pub struct WatchOptions {
     pub batch_revisions: usize,
     /// About how many bytes are read from history at a time.
     pub batch_bytes: usize,
+    /// How many bytes of events that were read from history are kept for the next who asks.
+    pub history_bytes: usize,
 }
 
 impl Default for WatchOptions {
@@ -37,6 +40,7 @@ impl Default for WatchOptions {
             ring_bytes: 8 << 20,
             batch_revisions: 1000,
             batch_bytes: 1 << 20,
+            history_bytes: 4 << 20,
         }
     }
 }
@@ -95,6 +99,7 @@ pub(super) struct Shared {
     registry: Mutex<Registry>,
     pub(super) counters: Counters,
     pub(super) options: WatchOptions,
+    pub(super) recent_reads: RecentReads,
     /// How often the store was replaced.
     pub(super) restores: AtomicU64,
 }
@@ -122,7 +127,9 @@ impl Hub {
         let registry = Mutex::new(Registry::new(history, ring));
         let counters = Counters::default();
         let restores = AtomicU64::new(0);
-        Self { shared: Arc::new(Shared { registry, counters, options, restores }) }
+        let recent_reads = RecentReads::new(options.history_bytes);
+        let shared = Shared { registry, counters, options, recent_reads, restores };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Tells what one changing transaction did. To be called for every one of them, in order,

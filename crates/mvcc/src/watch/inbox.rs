@@ -97,6 +97,10 @@ impl Shelf {
             }
             return false;
         }
+        // Room that a burst has left is given back once it is out of proportion.
+        if self.items.len() < empty.capacity() / 4 {
+            empty.shrink_to(2 * self.items.len());
+        }
         std::mem::swap(&mut self.items, empty);
         fallen.append(&mut self.fallen);
         self.bytes = 0;

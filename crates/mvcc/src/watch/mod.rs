@@ -23,7 +23,7 @@
 //! What this never knows: clocks, threads, sockets, users, encodings of responses.
 //!
 //! Reading order: `create`, `batch`, `hub`, `registry`, `inbox`, `stream`, `catch_up`,
-//! `progress`; then `history`, `range`, `index`, `interval`, `ring`.
+//! `progress`; then `history`, `past`, `range`, `index`, `interval`, `ring`.
 
 mod batch;
 mod catch_up;
@@ -33,6 +33,7 @@ mod hub;
 mod inbox;
 mod index;
 mod interval;
+mod past;
 mod progress;
 mod range;
 mod registry;

@@ -71,6 +71,11 @@ impl Registry {
         self.last_serial
     }
 
+    /// From here on the ring has everything that is published.
+    pub(super) fn ring_first(&self) -> i64 {
+        self.ring.first().unwrap_or(self.published + 1)
+    }
+
     /// Adds a watcher to the group; returns its slot.
     pub(super) fn join(&mut self, watcher: Synced) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {

@@ -570,6 +570,33 @@ fn a_watcher_from_long_ago_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn those_who_come_back_at_once_read_history_once() {
+    let bench = Bench::new(WatchOptions { ring_revisions: 1, ..WatchOptions::default() });
+    bench.puts("a", 500);
+    let mut streams: Vec<_> = (0..50).map(|_| bench.hub.open_stream()).collect();
+    for (at, stream) in (0..).zip(&mut streams) {
+        stream.create(WatchCreate { start_revision: 100 + at, ..key("a") }).unwrap();
+        let heard = lines(stream).join(" ");
+        assert_eq!(heard.matches("a=").count(), usize::try_from(402 - at).unwrap());
+    }
+    assert!(bench.store.reads() < 5, "{} reads", bench.store.reads());
+}
+
+#[test]
+fn very_many_watchers_of_one_stream_come_back_together() {
+    let bench = bench();
+    bench.puts("a", 3);
+    let mut stream = bench.hub.open_stream();
+    for _ in 0..1000 {
+        stream.create(WatchCreate { start_revision: 3, ..key("a") }).unwrap();
+    }
+    assert_eq!(bench.hub.stats().unsynced, 1000);
+    assert!(next(&mut stream).is_some());
+    assert_eq!(bench.hub.stats().unsynced, 0);
+    assert_eq!(lines(&mut stream).len(), 999);
+}
+
+#[test]
 fn bytes_bound_an_inbox_but_never_block_the_first() {
     let bench = Bench::new(WatchOptions { inbox_bytes: 10, ..WatchOptions::default() });
     let mut stream = bench.hub.open_stream();

@@ -2,5 +2,6 @@
 
 mod conversations;
 mod model;
+mod real_store;
 mod store;
 mod threads;

@@ -13,6 +13,7 @@ use mvcc::{
 };
 use proptest::prelude::*;
 
+use crate::real_store::RealStore;
 use crate::store::{Bell, Keep, Op, Store};
 
 const KEYS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
@@ -86,26 +87,19 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 fn options() -> impl Strategy<Value = WatchOptions> {
-    let bytes = prop_oneof![Just(1_usize), Just(400), Just(1 << 20)];
-    (1..5_usize, bytes.clone(), 1..8_usize, bytes.clone(), 1..5_usize, bytes).prop_map(
-        |(
-            inbox_responses,
-            inbox_bytes,
-            ring_revisions,
-            ring_bytes,
-            batch_revisions,
-            batch_bytes,
-        )| {
-            WatchOptions {
-                inbox_responses,
-                inbox_bytes,
-                ring_revisions,
-                ring_bytes,
-                batch_revisions,
-                batch_bytes,
-            }
-        },
-    )
+    let few = || 1..5_usize;
+    let bytes = || prop_oneof![Just(1_usize), Just(400), Just(1 << 20)];
+    let numbers = (few(), 1..8_usize, few());
+    let sizes = (bytes(), bytes(), bytes(), bytes());
+    (numbers, sizes).prop_map(|(numbers, sizes)| WatchOptions {
+        inbox_responses: numbers.0,
+        inbox_bytes: sizes.0,
+        ring_revisions: numbers.1,
+        ring_bytes: sizes.1,
+        batch_revisions: numbers.2,
+        batch_bytes: sizes.2,
+        history_bytes: sizes.3,
+    })
 }
 
 /// What the model knows of a watcher.
@@ -150,19 +144,51 @@ struct Client {
     progress_asked: bool,
 }
 
-struct World {
+/// A store that changes and is watched.
+pub(crate) trait Machine {
+    /// The revision and events of a transaction; no events: it changed nothing.
+    fn apply(&mut self, ops: &[Op], keep: Keep) -> (i64, Arc<[Event]>);
+    fn compact(&mut self, revision: i64);
+    fn compact_revision(&self) -> i64;
+    fn history(&self) -> Arc<dyn History>;
+    /// Lets another store take its place that has the same past.
+    fn replace(&mut self) {}
+}
+
+impl Machine for Arc<Store> {
+    fn apply(&mut self, ops: &[Op], keep: Keep) -> (i64, Arc<[Event]>) {
+        Store::apply(self, ops, keep)
+    }
+
+    fn compact(&mut self, revision: i64) {
+        Store::compact(self, revision);
+    }
+
+    fn compact_revision(&self) -> i64 {
+        History::compact_revision(self.as_ref())
+    }
+
+    fn history(&self) -> Arc<dyn History> {
+        Arc::clone(self) as Arc<dyn History>
+    }
+
+    fn replace(&mut self) {
+        *self = Arc::new(self.copy());
+    }
+}
+
+struct World<M> {
     options: WatchOptions,
-    store: Arc<Store>,
+    store: M,
     hub: Hub,
     history: Vec<Event>,
     published: i64,
     clients: Vec<Client>,
 }
 
-impl World {
-    fn new(options: WatchOptions) -> Self {
-        let store = Arc::new(Store::new());
-        let hub = Hub::new(Arc::clone(&store) as Arc<dyn History>, options);
+impl<M: Machine> World<M> {
+    fn new(options: WatchOptions, store: M) -> Self {
+        let hub = Hub::new(store.history(), options);
         Self { options, store, hub, history: Vec::new(), published: 1, clients: Vec::new() }
     }
 
@@ -176,7 +202,7 @@ impl World {
             Action::Open => {}
             Action::Compact { keep } => {
                 let revision = self.published - keep;
-                if revision > self.store.compact_revision() {
+                if revision > 0 && revision > self.store.compact_revision() {
                     self.store.compact(revision);
                 }
             }
@@ -252,6 +278,9 @@ impl World {
             })
             .collect();
         let (revision, events) = self.store.apply(&ops, keep);
+        if events.is_empty() {
+            return;
+        }
         self.history.extend(events.iter().cloned());
         if !publish {
             return;
@@ -278,12 +307,13 @@ impl World {
 
     fn restore(&mut self, missed: usize) {
         let unseen = self.published + 1;
-        self.store = Arc::new(self.store.copy());
+        self.store.replace();
         for _ in 0..missed {
             self.txn(0b101, 0b100, Keep::InHistory, false);
         }
-        self.published = self.store.current_revision();
-        self.hub.restored(Arc::clone(&self.store) as Arc<dyn History>);
+        let history = self.store.history();
+        self.published = history.current_revision();
+        self.hub.restored(history);
         for client in &mut self.clients {
             client.rung = None;
             for watched in client.watched.values_mut().filter(|watched| watched.floor == NEVER) {
@@ -433,10 +463,9 @@ impl World {
                 assert!((2..=self.published).contains(&batch.revision));
                 let compacted = self.store.compact_revision();
                 check_events(&self.history, watched, batch.revision, events, compacted);
-                let most = self.options.batch_revisions.max(self.options.ring_revisions);
                 let mut mains: Vec<_> = events.iter().map(|one| one.event.revision.main).collect();
                 mains.dedup();
-                assert!(mains.len() <= most);
+                assert!(mains.len() <= self.options.batch_revisions);
             }
         }
     }
@@ -484,8 +513,8 @@ fn check_events(
     watched.heard_since_tick = true;
 }
 
-fn run(options: WatchOptions, actions: &[Action]) {
-    let mut world = World::new(options);
+fn run(options: WatchOptions, store: impl Machine, actions: &[Action]) {
+    let mut world = World::new(options, store);
     world.open();
     for action in actions {
         world.step(action);
@@ -509,6 +538,19 @@ proptest! {
         options in options(),
         actions in prop::collection::vec(action(), 1..250),
     ) {
-        run(options, &actions);
+        run(options, Arc::new(Store::new()), &actions);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_watcher_of_a_real_store_does_too(
+        options in options(),
+        value_budget_bytes in prop_oneof![Just(0_usize), Just(200), Just(1 << 20)],
+        actions in prop::collection::vec(action(), 1..250),
+    ) {
+        run(options, RealStore::new(value_budget_bytes), &actions);
     }
 }
