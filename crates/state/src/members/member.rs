@@ -1,3 +1,4 @@
+use proto::etcdserverpb as pb;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::MemberId;
@@ -60,6 +61,18 @@ impl Member {
             name: self.name.clone(),
             client_urls: self.client_urls.clone(),
         })
+    }
+}
+
+impl From<&Member> for pb::Member {
+    fn from(member: &Member) -> Self {
+        Self {
+            id: member.id.0,
+            name: member.name.clone(),
+            peer_urls: member.peer_urls.clone(),
+            client_urls: member.client_urls.clone(),
+            is_learner: member.is_learner,
+        }
     }
 }
 

@@ -78,6 +78,29 @@ impl Roster {
         self.members().filter(|member| member.is_learner)
     }
 
+    /// Whether enough members run for one more voter: most of the voters that there will be. A
+    /// cluster of one may always grow, that is how one is rebuilt from its last member.
+    pub fn may_add_voter(&self) -> bool {
+        let (voters, started) = (self.voters().count() + 1, self.started_voters());
+        (started == 1 && voters == 2) || started > voters / 2
+    }
+
+    /// Whether enough members run without this voter: most of those that will be left. So the
+    /// last one cannot be removed.
+    pub fn may_remove_voter(&self, id: MemberId) -> bool {
+        let rest = || self.voters().filter(|voter| voter.id != id);
+        rest().filter(|voter| voter.is_started()).count() > rest().count() / 2
+    }
+
+    /// Whether enough members run for a learner's promotion; it counts as one that runs.
+    pub fn may_promote(&self) -> bool {
+        self.started_voters() + 1 > self.voters().count().div_ceil(2)
+    }
+
+    fn started_voters(&self) -> usize {
+        self.voters().filter(|voter| voter.is_started()).count()
+    }
+
     /// What the members agreed to speak; `None` until the first leader has said so.
     pub fn cluster_version(&self) -> Option<Version> {
         self.cluster_version
@@ -140,6 +163,44 @@ mod tests {
         let roster = Roster::new(members, [], None);
         let listed: Vec<u64> = roster.members().map(|member| member.id.0).collect();
         assert_eq!(listed, [1, 1 << 63, u64::MAX]);
+    }
+
+    /// Voters, the first `started` of them with a name, and a learner.
+    fn cluster(voters: u64, started: u64) -> Roster {
+        let voters = (1..=voters).map(|id| {
+            let name = if id <= started { format!("m{id}") } else { String::new() };
+            Member { id: MemberId(id), name, ..Member::default() }
+        });
+        let learner = Member { id: MemberId(99), is_learner: true, ..Member::default() };
+        Roster::new(voters.chain([learner]), [], None)
+    }
+
+    #[test]
+    fn a_voter_is_added_where_most_of_the_new_cluster_runs() {
+        let may = |voters, started| cluster(voters, started).may_add_voter();
+        assert!(may(1, 1), "a cluster of one may grow");
+        assert!(!may(2, 1) && may(2, 2));
+        assert!(!may(3, 2) && may(3, 3));
+        assert!(!may(4, 2) && may(4, 3));
+        assert!(!may(1, 0));
+    }
+
+    #[test]
+    fn a_voter_is_removed_where_most_of_the_rest_runs() {
+        let may = |voters, started, id| cluster(voters, started).may_remove_voter(MemberId(id));
+        assert!(!may(1, 1, 1), "not the last");
+        assert!(may(2, 1, 2) && !may(2, 1, 1));
+        assert!(may(3, 2, 3) && !may(3, 2, 1));
+        assert!(may(5, 3, 5) && !may(5, 3, 1));
+    }
+
+    #[test]
+    fn a_learner_is_promoted_where_most_of_the_new_voters_run() {
+        let may = |voters, started| cluster(voters, started).may_promote();
+        assert!(may(1, 1) && !may(1, 0));
+        assert!(may(2, 1) && !may(2, 0));
+        assert!(may(3, 2) && !may(3, 1));
+        assert!(may(4, 2) && !may(4, 1));
     }
 
     #[test]
