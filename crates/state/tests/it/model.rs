@@ -216,7 +216,7 @@ fn simple_op() -> impl Strategy<Value = RequestOp> {
 fn txn() -> impl Strategy<Value = TxnRequest> {
     let branches = |op: BoxedStrategy<RequestOp>| {
         let ops = prop::collection::vec(op, 0..4);
-        (prop::collection::vec(compare(), 0..2), ops.clone(), ops)
+        (prop::collection::vec(compare(), 0..3), ops.clone(), ops)
             .prop_map(|(compare, success, failure)| TxnRequest { compare, success, failure })
     };
     let simple = branches(simple_op().boxed());
