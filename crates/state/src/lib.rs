@@ -51,7 +51,7 @@ pub use ids::{LeaseId, MemberId};
 pub use lease::{Expiry, ExpiryOptions, Lease, Leases, Renewal, min_lease_ttl};
 pub use members::{
     Attributes, ChangeKind, ConfChangeContext, Downgrade, Member, MemberChange, Members,
-    RaftAttributes, Roster, UrlError, check_peer_urls, cluster_id, member_id,
+    RaftAttributes, Roster, UrlError, V2StoreError, check_peer_urls, cluster_id, member_id,
 };
 pub use quota::{QuotaBytes, lease_cost, put_cost, txn_cost};
 pub use reply::{

@@ -6,6 +6,7 @@ mod id;
 mod member;
 mod roster;
 mod urls;
+mod v2_read;
 mod v2_store;
 mod view;
 
@@ -15,4 +16,5 @@ pub use id::{cluster_id, member_id};
 pub use member::{Attributes, ConfChangeContext, Member, RaftAttributes};
 pub use roster::{Downgrade, Roster};
 pub use urls::{UrlError, check_peer_urls};
+pub use v2_read::V2StoreError;
 pub use view::Members;

@@ -41,6 +41,10 @@ impl Fixture {
         self.dir.path().join(self.name).join("member/snap/db")
     }
 
+    pub(crate) fn snap(&self) -> PathBuf {
+        self.dir.path().join(self.name).join("member/snap")
+    }
+
     /// A place for a db file of our own.
     pub(crate) fn new_db(&self) -> PathBuf {
         self.dir.path().join("db")

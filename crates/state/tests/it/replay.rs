@@ -8,9 +8,10 @@ use std::path::Path;
 use bytes::Bytes;
 use env::RealDisk;
 use mvcc::{Backend, Bucket, KeyRange, KvFields, Range};
-use proto::raftpb::Entry;
+use proto::raftpb::{Entry, Snapshot, SnapshotMetadata};
 use serde_json::Value;
-use state::{Options, Version};
+use state::{Options, Roster, Version};
+use wal::snap::load_newest;
 
 use crate::fixture::{Fixture, base64};
 use crate::kit::{Machine, open_backend};
@@ -41,9 +42,16 @@ fn replay(name: &'static str, version: Version) {
     let theirs = open_backend(&fixture.db());
     let last = number(&theirs, b"consistent_index");
 
+    // Those that were killed did not always live to write one.
+    let snapshot = load_newest(&RealDisk, &fixture.snap()).expect("readable").snapshot;
     let mut machine = Machine::open(&fixture.new_db(), Options::default());
     for entry in entries(&fixture.wal()).iter().filter(|entry| entry.index() <= last) {
         machine.apply_entry(entry);
+        if let Some(snapshot) = &snapshot
+            && snapshot.metadata.as_ref().map(SnapshotMetadata::index) == Some(entry.index())
+        {
+            compare_snapshot(&machine.state.views().members.roster(), snapshot, version);
+        }
     }
     assert_eq!(machine.state.applied().index, last, "the log has all entries");
     machine.commit();
@@ -57,6 +65,14 @@ fn replay(name: &'static str, version: Version) {
         assert_eq!(Value::from(hash.compact_revision), reply["compact_revision"]);
     }
     compare_rows(&views.reader, &fixture.range());
+}
+
+/// A snapshot file says the same of the members; since 3.6 it does so in the same words.
+fn compare_snapshot(ours: &Roster, theirs: &Snapshot, version: Version) {
+    assert_eq!(&Roster::from_v2_json(theirs.data()).expect("a v2 store"), ours);
+    if version >= Version::new(3, 6) {
+        assert_eq!(ours.to_v2_json(), theirs.data());
+    }
 }
 
 fn compare_buckets(ours: &Backend, theirs: &Backend, version: Version) {
