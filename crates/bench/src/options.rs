@@ -1,0 +1,271 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+bench run [options]          put a load on a running server, print one JSON line
+  --endpoint HOST:PORT       where it serves clients (127.0.0.1:2379)
+  --pid PID                  its process, for CPU time and memory (none: not measured)
+  --workload NAME            one of those below (put)
+  --connections N            connections (10, or as the workload needs)
+  --in-flight N              requests in flight on all of them together (100, or ...)
+  --seconds S                how long to measure (5)
+  --total N                  measure so many requests in place of a time
+  --warm-up S                load before measuring (1)
+  --value-size BYTES         length of values (256)
+  --no-fill                  the keys are there already
+
+bench compare [options]      start servers in turn and print a table of their figures
+  --pintle PATH              a server, named pintle in the table
+  --etcd PATH                a server; the first one is what the others are compared with
+  --rounds N                 rounds, whose medians are taken (3)
+  --workloads A,B            workloads (all)
+  --dir PATH                 where data directories are made (the system's temporary directory)
+  --log PATH                 append each run's JSON line to this file
+  --connections, --in-flight, --seconds, --warm-up, --value-size as above
+
+workloads
+  put                        one key of 10000
+  put-one                    the same, one at a time
+  get                        one key of 10000, linearizable
+  get-serializable           the same, from the member's own state
+  range-1000                 1000 keys of 10000
+  range-limited              pages of 1000 from 300000 keys, one page after the other
+  txn                        compare a version, then put
+  watch                      a put to a key that --in-flight streams watch (1000); counts events
+  lease-keepalive            a keepalive on each of --in-flight streams (100)
+";
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help,
+    Run(Plan),
+    Compare(Comparison),
+}
+
+/// What kind of requests a load is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Workload {
+    Put,
+    PutOne,
+    Get,
+    GetSerializable,
+    Range,
+    RangeLimited,
+    Txn,
+    Watch,
+    LeaseKeepalive,
+}
+
+impl Workload {
+    pub(crate) const ALL: [Workload; 9] = [
+        Workload::Put,
+        Workload::PutOne,
+        Workload::Get,
+        Workload::GetSerializable,
+        Workload::Range,
+        Workload::RangeLimited,
+        Workload::Txn,
+        Workload::Watch,
+        Workload::LeaseKeepalive,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Workload::Put => "put",
+            Workload::PutOne => "put-one",
+            Workload::Get => "get",
+            Workload::GetSerializable => "get-serializable",
+            Workload::Range => "range-1000",
+            Workload::RangeLimited => "range-limited",
+            Workload::Txn => "txn",
+            Workload::Watch => "watch",
+            Workload::LeaseKeepalive => "lease-keepalive",
+        }
+    }
+
+    fn parse(name: &str) -> anyhow::Result<Workload> {
+        let found = Workload::ALL.into_iter().find(|workload| workload.name() == name);
+        found.with_context(|| format!("no workload is called {name}"))
+    }
+
+    /// Connections and requests in flight when nobody says.
+    fn shape(self) -> (usize, usize) {
+        match self {
+            Workload::PutOne => (1, 1),
+            // A page of the large range is a hundred times a get's work.
+            Workload::Range | Workload::RangeLimited => (10, 20),
+            Workload::Watch => (10, 1000),
+            _ => (10, 100),
+        }
+    }
+}
+
+/// When a measurement ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Until {
+    Time(Duration),
+    Requests(u64),
+}
+
+/// One load.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) endpoint: String,
+    pub(crate) pid: Option<i32>,
+    pub(crate) workload: Workload,
+    pub(crate) connections: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) until: Until,
+    pub(crate) warm_up: Duration,
+    pub(crate) value_size: usize,
+    pub(crate) fill: bool,
+}
+
+/// A comparison of servers.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Name in the table (none: what it calls itself) and program.
+    pub(crate) servers: Vec<(Option<String>, PathBuf)>,
+    pub(crate) rounds: usize,
+    pub(crate) workloads: Vec<Workload>,
+    pub(crate) dir: PathBuf,
+    pub(crate) log: Option<PathBuf>,
+    given: Given,
+}
+
+impl Comparison {
+    /// The load of one workload on one server.
+    pub(crate) fn plan(&self, workload: Workload, endpoint: String, pid: i32) -> Plan {
+        let mut plan = self.given.plan(workload);
+        plan.endpoint = endpoint;
+        plan.pid = Some(pid);
+        plan
+    }
+}
+
+/// Options as they come.
+#[derive(Debug, Default)]
+struct Given {
+    connections: Option<usize>,
+    in_flight: Option<usize>,
+    seconds: Option<f64>,
+    total: Option<u64>,
+    warm_up: Option<f64>,
+    value_size: Option<usize>,
+}
+
+impl Given {
+    fn plan(&self, workload: Workload) -> Plan {
+        let (connections, in_flight) = workload.shape();
+        let in_flight = self.in_flight.unwrap_or(in_flight).max(1);
+        let seconds = Duration::from_secs_f64(self.seconds.unwrap_or(5.0));
+        Plan {
+            endpoint: "127.0.0.1:2379".to_owned(),
+            pid: None,
+            workload,
+            connections: self.connections.unwrap_or(connections).clamp(1, in_flight),
+            in_flight,
+            until: self.total.map_or(Until::Time(seconds), Until::Requests),
+            warm_up: Duration::from_secs_f64(self.warm_up.unwrap_or(1.0)),
+            value_size: self.value_size.unwrap_or(256),
+            fill: true,
+        }
+    }
+}
+
+/// Reads the process's arguments.
+pub(crate) fn parse() -> anyhow::Result<Command> {
+    let mut parser = lexopt::Parser::from_env();
+    match parser.next()? {
+        Some(Value(word)) if word == "run" => run(&mut parser),
+        Some(Value(word)) if word == "compare" => compare(&mut parser),
+        Some(Long("help") | Short('h')) | None => Ok(Command::Help),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn run(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
+    let mut given = Given::default();
+    let (mut endpoint, mut pid, mut fill) = (None, None, true);
+    let mut workload = Workload::Put;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("endpoint") => endpoint = Some(parser.value()?.string()?),
+            Long("pid") => pid = Some(parser.value()?.parse()?),
+            Long("workload") => workload = Workload::parse(&parser.value()?.string()?)?,
+            Long("no-fill") => fill = false,
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long(name) => {
+                let name = name.to_owned();
+                shared(&mut given, &name, parser)?;
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut plan = given.plan(workload);
+    plan.endpoint = endpoint.unwrap_or(plan.endpoint);
+    (plan.pid, plan.fill) = (pid, fill);
+    Ok(Command::Run(plan))
+}
+
+fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
+    let mut given = Given::default();
+    let (mut servers, mut rounds, mut log) = (Vec::new(), 3, None);
+    let (mut workloads, mut dir) = (Workload::ALL.to_vec(), std::env::temp_dir());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("pintle") => {
+                servers.push((Some("pintle".to_owned()), parser.value()?.into()));
+            }
+            Long("etcd") => servers.push((None, parser.value()?.into())),
+            Long("rounds") => rounds = parser.value()?.parse()?,
+            Long("dir") => dir = parser.value()?.into(),
+            Long("log") => log = Some(parser.value()?.into()),
+            Long("workloads") => {
+                let names = parser.value()?.string()?;
+                workloads = names.split(',').map(Workload::parse).collect::<Result<_, _>>()?;
+            }
+            Long("help") | Short('h') => return Ok(Command::Help),
+            Long(name) => {
+                let name = name.to_owned();
+                shared(&mut given, &name, parser)?;
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if servers.is_empty() {
+        bail!("name at least one server with --pintle or --etcd");
+    }
+    if rounds == 0 {
+        bail!("--rounds must be 1 or more");
+    }
+    Ok(Command::Compare(Comparison { servers, rounds, workloads, dir, log, given }))
+}
+
+fn shared(given: &mut Given, name: &str, parser: &mut lexopt::Parser) -> anyhow::Result<()> {
+    match name {
+        "connections" => given.connections = Some(parser.value()?.parse()?),
+        "in-flight" => given.in_flight = Some(parser.value()?.parse()?),
+        "seconds" => given.seconds = Some(seconds(parser)?),
+        "total" => given.total = Some(parser.value()?.parse()?),
+        "warm-up" => given.warm_up = Some(seconds(parser)?),
+        "value-size" => given.value_size = Some(parser.value()?.parse()?),
+        _ => bail!("no option is called --{name}"),
+    }
+    Ok(())
+}
+
+fn seconds(parser: &mut lexopt::Parser) -> anyhow::Result<f64> {
+    let seconds: f64 = parser.value()?.parse()?;
+    if !(0.0..=86_400.0).contains(&seconds) {
+        bail!("{seconds} seconds is no useful time");
+    }
+    Ok(seconds)
+}
