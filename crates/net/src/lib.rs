@@ -4,10 +4,10 @@
 //! error texts) that etcd's users know, and turns the ones to listen on into sockets.
 //!
 //! ```text
-//!  "http://127.0.0.1:2379,unix://sock:1" --parse_urls--> [Url] --Listener::bind--> accept()
-//!                                                                     |              |
-//!                                             SocketOptions ----------'   Connection { stream, peer }
-//!                                             ConnectionLimit: a permit inside each connection
+//!  "http://127.0.0.1:2379,unix://sock" --parse_urls--> [Url] --Listener::bind--> accept()
+//!                                                                  |              |
+//!                                          SocketOptions ----------'   Connection { stream, peer }
+//!                                          ConnectionLimit: a permit inside each connection
 //! ```
 //!
 //! Invariants: a list of URLs is sorted by its text; a `Url` in hand has a known scheme and, for

@@ -11,7 +11,8 @@ pub const RESERVED_DESCRIPTORS: u64 = 150;
 /// The process may open so few files that no connection could be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "file descriptor limit of the process is too low: {limit}, more than {RESERVED_DESCRIPTORS} are needed"
+    "file descriptor limit of the process is too low: {limit}; needs more than \
+     {RESERVED_DESCRIPTORS}"
 )]
 pub struct DescriptorsTooFew {
     /// The process's limit.

@@ -119,3 +119,50 @@ fn discovery(line: Line<'_>) -> Line<'_> {
 fn texts(urls: &[net::Url]) -> impl Iterator<Item = &str> {
     urls.iter().map(net::Url::as_str)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::logging::Logger;
+    use crate::options::arguments::{Parsed, parse};
+
+    /// What etcd 3.7.1 logged for these options, from the message on.
+    const ETCD: &str = include_str!("start_line.json");
+    const OPTIONS: &[&str] = &[
+        "--data-dir=r/d",
+        "--name=m1",
+        "--listen-client-urls=http://127.0.0.1:0",
+        "--advertise-client-urls=http://127.0.0.1:42379",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--initial-advertise-peer-urls=http://127.0.0.1:42380",
+        "--initial-cluster=m1=http://127.0.0.1:42380",
+    ];
+    /// What speaks of the build and of the machine.
+    const OTHER: &[&str] = &["git-sha", "go-version", "max-cpu-set", "max-cpu-available"];
+
+    /// The object's members in order, as texts.
+    fn members(json: &str) -> Vec<String> {
+        let json = json.trim().trim_start_matches('{').trim_end_matches('}');
+        let ours = json.find("\"msg\"").map_or(json, |at| &json[at..]);
+        ours.split(",\"")
+            .map(|member| member.trim_start_matches('"').to_owned())
+            .map(|member| match OTHER.iter().find(|key| member.starts_with(**key)) {
+                Some(key) => (*key).to_owned(),
+                None => member,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_line_is_etcds_but_for_the_build_and_the_machine() {
+        let arguments: Vec<_> = OPTIONS.iter().map(|&option| option.to_owned()).collect();
+        let Parsed::Settings(settings, _) = parse(&arguments) else { panic!("does not read") };
+        let config = Config::new(&settings, None).expect("is right");
+        let members_of = config.bootstrap.members().expect("reads");
+        let (logger, bytes) = Logger::memory();
+        super::log(&logger, &config, Some(&members_of));
+        let written = String::from_utf8(bytes.lock().expect("is free").clone()).expect("is text");
+        assert_eq!(members(&written), members(ETCD));
+        assert!(members(ETCD).len() > 50);
+    }
+}

@@ -76,6 +76,17 @@ impl Logger {
         Logger { clock, sink: Arc::new(RwLock::new(sink)) }
     }
 
+    /// JSON into memory, from every level, at the beginning of time and in UTC.
+    #[cfg(test)]
+    pub(crate) fn memory() -> (Logger, Arc<std::sync::Mutex<Vec<u8>>>) {
+        let bytes = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let outputs = Outputs::memory(Arc::clone(&bytes));
+        let clock = Arc::new(env::ManualClock::default());
+        let logger =
+            Logger::new(clock, Level::Debug, Format::Json, outputs, jiff::tz::TimeZone::UTC);
+        (logger, bytes)
+    }
+
     /// Makes this the process's logger: events of `tracing` go here from now on.
     pub(crate) fn install(&self) {
         use tracing_subscriber::layer::SubscriberExt;

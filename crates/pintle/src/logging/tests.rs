@@ -107,7 +107,8 @@ fn events_of_tracing_become_the_same_lines() {
     let urls = vec!["http://a:1".to_owned(), "quo\"te".to_owned()];
     let lines = written.traced(|| {
         let error = std::io::Error::other("no");
-        tracing::info!("local-member-id" = %format_args!("{:x}", 255), urls = ?urls, n = -3, "hello");
+        let id = format_args!("{:x}", 255);
+        tracing::info!("local-member-id" = %id, urls = ?urls, n = -3, "hello");
         tracing::error!(took = ?Duration::from_micros(8167), %error, f = 0.5, "failed {}", 1);
         tracing::info!(target: "raft", "became leader");
         tracing::warn!(none = ?Vec::<String>::new(), on = false, text = "[\"a\"]", odd = ?[1, 2]);

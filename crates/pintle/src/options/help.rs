@@ -48,7 +48,7 @@ pub(crate) fn flags() -> String {
         line(&mut text, format_args!("\n{heading}:"));
         for row in TABLE.iter().filter(|row| row.group == *group) {
             line(&mut text, format_args!("  --{} '{}'", row.name, row.default));
-            for help in row.help.lines() {
+            for help in row.help() {
                 line(&mut text, format_args!("    {help}"));
             }
             if row.kind == Kind::Gates {

@@ -81,14 +81,19 @@ pub(crate) struct Row {
     pub(crate) group: Group,
     pub(crate) availability: Availability,
     pub(crate) file: FileKey,
-    /// One or more lines for help.
-    pub(crate) help: &'static str,
+    /// A line for help, and a second one or nothing.
+    help: [&'static str; 2],
 }
 
 impl Row {
     /// The environment variable that sets the option.
     pub(crate) fn variable(&self) -> String {
         format!("ETCD_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    /// The lines for help.
+    pub(crate) fn help(&self) -> impl Iterator<Item = &'static str> {
+        self.help.into_iter().filter(|line| !line.is_empty())
     }
 
     /// The value when nobody sets it.

@@ -12,6 +12,8 @@ const URLS: Kind = Kind::Urls;
 const LIST: Kind = Kind::List;
 const NAMES: Kind = Kind::Names;
 const IGNORED: Kind = Kind::Ignored;
+const CLIENT_TLS: &str = "client-transport-security";
+const PEER_TLS: &str = "peer-transport-security";
 const CLUSTER_STATE: Kind = Kind::OneOf(&["new", "existing"]);
 const FALLBACK: Kind = Kind::OneOf(&["exit", "proxy"]);
 const V2_STAGE: Kind =
@@ -23,115 +25,514 @@ const ROTATION: &str =
 pub(crate) const TABLE: &[Row] = &[
     member("name", TEXT, "default", "What people call this member."),
     member("data-dir", TEXT, "", "Directory of the member's files; NAME.etcd when empty."),
-    member("wal-dir", TEXT, "", "Directory of the log when it shall not lie in the data directory."),
-    member("snapshot-count", UINT, "10000", "Applied entries after which a raft snapshot is taken."),
+    member(
+        "wal-dir",
+        TEXT,
+        "",
+        "Directory of the log when it shall not lie in the data directory.",
+    ),
+    member(
+        "snapshot-count",
+        UINT,
+        "10000",
+        "Applied entries after which a raft snapshot is taken.",
+    ),
     member("heartbeat-interval", UINT, "100", "Milliseconds between heartbeats of a leader."),
-    member("election-timeout", UINT, "1000", "Milliseconds without a leader until a member stands for election."),
-    member("initial-election-tick-advance", BOOL, "true", "Shorten the first wait for a leader after a start."),
-    member("listen-peer-urls", URLS, "http://localhost:2380", "URLs to listen on for other members."),
-    member("listen-client-urls", URLS, "http://localhost:2379", "URLs to listen on for clients: gRPC, and HTTP unless\nlisten-client-http-urls has taken that over."),
+    member(
+        "election-timeout",
+        UINT,
+        "1000",
+        "Milliseconds without a leader until a member stands for election.",
+    ),
+    member(
+        "initial-election-tick-advance",
+        BOOL,
+        "true",
+        "Shorten the first wait for a leader after a start.",
+    ),
+    member(
+        "listen-peer-urls",
+        URLS,
+        "http://localhost:2380",
+        "URLs to listen on for other members.",
+    ),
+    member(
+        "listen-client-urls",
+        URLS,
+        "http://localhost:2379",
+        "URLs to listen on for clients: gRPC, and HTTP unless",
+    )
+    .more("listen-client-http-urls has taken that over."),
     member("listen-client-http-urls", URLS, "", "URLs to listen on for clients of HTTP alone."),
-    member("max-snapshots", UINT, "5", "Snapshot files to keep; 0 keeps all. etcd will drop this option in 3.8."),
+    member(
+        "max-snapshots",
+        UINT,
+        "5",
+        "Snapshot files to keep; 0 keeps all. etcd will drop this option in 3.8.",
+    ),
     member("max-wals", UINT, "5", "Log files to keep; 0 keeps all."),
     member("memory-mlock", BOOL, "false", "Lock the db's pages in memory.").not_built(),
-    member("quota-backend-bytes", INT, "0", "Bytes of live data at which the member accepts no more writes;\n0 means 2 GiB, a negative number no limit."),
-    member("backend-bbolt-freelist-type", TEXT, "", "Kind of free list, array or map. Both are the same to pintle."),
-    member("backend-batch-interval", DURATION, "0", "Longest time between commits of the db file; 0 means 100ms."),
-    member("backend-batch-limit", INT, "0", "Most operations between commits of the db file; 0 means 10000."),
+    member(
+        "quota-backend-bytes",
+        INT,
+        "0",
+        "Bytes of live data at which the member accepts no more writes;",
+    )
+    .more("0 means 2 GiB, a negative number no limit."),
+    member(
+        "backend-bbolt-freelist-type",
+        TEXT,
+        "",
+        "Kind of free list, array or map. Both are the same to pintle.",
+    ),
+    member(
+        "backend-batch-interval",
+        DURATION,
+        "0",
+        "Longest time between commits of the db file; 0 means 100ms.",
+    ),
+    member(
+        "backend-batch-limit",
+        INT,
+        "0",
+        "Most operations between commits of the db file; 0 means 10000.",
+    ),
     member("max-txn-ops", UINT, "128", "Most operations in a transaction."),
     member("max-request-bytes", UINT, "1572864", "Largest request in bytes."),
-    member("max-concurrent-streams", UINT32, "4294967295", "Most streams that a client may have open on a connection."),
-    member("grpc-keepalive-min-time", DURATION, "5s", "Shortest time that a client must leave between its pings."),
-    member("grpc-keepalive-interval", DURATION, "2h", "Time between the server's pings on a silent connection; 0 sends none."),
-    member("grpc-keepalive-timeout", DURATION, "20s", "Wait for a ping's answer before the connection is closed; 0 waits for ever."),
-    member("socket-reuse-port", BOOL, "false", "Let other processes listen on the same ports.").at(&["socket-options", "reuse-port"]),
-    member("socket-reuse-address", BOOL, "false", "Listen although connections of an earlier process linger.").at(&["socket-options", "reuse-address"]),
+    member(
+        "max-concurrent-streams",
+        UINT32,
+        "4294967295",
+        "Most streams that a client may have open on a connection.",
+    ),
+    member(
+        "grpc-keepalive-min-time",
+        DURATION,
+        "5s",
+        "Shortest time that a client must leave between its pings.",
+    ),
+    member(
+        "grpc-keepalive-interval",
+        DURATION,
+        "2h",
+        "Time between the server's pings on a silent connection; 0 sends none.",
+    ),
+    member(
+        "grpc-keepalive-timeout",
+        DURATION,
+        "20s",
+        "Wait for a ping's answer before the connection is closed; 0 waits for ever.",
+    ),
+    member("socket-reuse-port", BOOL, "false", "Let other processes listen on the same ports.")
+        .at(&["socket-options", "reuse-port"]),
+    member(
+        "socket-reuse-address",
+        BOOL,
+        "false",
+        "Listen although connections of an earlier process linger.",
+    )
+    .at(&["socket-options", "reuse-address"]),
     member("enable-grpc-gateway", BOOL, "true", "Serve the JSON form of the API under /v3/."),
-    member("raft-read-timeout", DURATION, "5s", "Time without data after which a member's connection is closed; at least 5s.").no_key(),
-    member("raft-write-timeout", DURATION, "5s", "Time that a write to a member may take; at least 5s.").no_key(),
-    member("feature-gates", Kind::Gates, "", "Features to switch, as Name=true,Other=false. Known are:"),
-    clustering("initial-advertise-peer-urls", URLS, "http://localhost:2380", "URLs under which other members reach this one."),
-    clustering("initial-cluster", TEXT, "default=http://localhost:2380", "Members of a new cluster, as name=url,name=url."),
-    clustering("initial-cluster-state", CLUSTER_STATE, "new", "new to begin a cluster, existing to join one; of no interest once\nthe member has a log."),
-    clustering("initial-cluster-token", TEXT, "etcd-cluster", "Word that keeps the ids of clusters apart."),
-    clustering("advertise-client-urls", URLS, "http://localhost:2379", "URLs under which clients reach this member."),
-    clustering("discovery-token", TEXT, "", "Token of the cluster to find through a discovery service.").at(&["discovery-config", "token"]).not_built(),
-    clustering("discovery-endpoints", NAMES, "", "Addresses of the discovery service.").at(&["discovery-config", "client", "endpoints"]).not_built(),
-    clustering("discovery-dial-timeout", DURATION, "2s", "Discovery: limit for connecting.").at(&["discovery-config", "client", "dial-timeout"]).not_built(),
-    clustering("discovery-request-timeout", DURATION, "5s", "Discovery: limit for a request.").at(&["discovery-config", "client", "request-timeout"]).not_built(),
-    clustering("discovery-keepalive-time", DURATION, "2s", "Discovery: time between pings.").at(&["discovery-config", "client", "keepalive-time"]).not_built(),
-    clustering("discovery-keepalive-timeout", DURATION, "6s", "Discovery: wait for a ping's answer.").at(&["discovery-config", "client", "keepalive-timeout"]).not_built(),
-    clustering("discovery-insecure-transport", BOOL, "true", "Discovery: connect without TLS.").at(&["discovery-config", "client", "secure", "insecure-transport"]).not_built(),
-    clustering("discovery-insecure-skip-tls-verify", BOOL, "false", "Discovery: believe any certificate. For tests only.").at(&["discovery-config", "client", "secure", "insecure-skip-tls-verify"]).not_built(),
-    clustering("discovery-cert", TEXT, "", "Discovery: certificate to show.").at(&["discovery-config", "client", "secure", "cert"]).not_built(),
-    clustering("discovery-key", TEXT, "", "Discovery: key of that certificate.").at(&["discovery-config", "client", "secure", "key"]).not_built(),
-    clustering("discovery-cacert", TEXT, "", "Discovery: authorities to believe.").at(&["discovery-config", "client", "secure", "cacert"]).not_built(),
-    clustering("discovery-user", TEXT, "", "Discovery: user[:password].").at(&["discovery-config", "client", "auth", "username"]).not_built(),
-    clustering("discovery-password", TEXT, "", "Discovery: password, when the user has none with it.").at(&["discovery-config", "client", "auth", "password"]).not_built(),
-    clustering("discovery-fallback", FALLBACK, "exit", "What to do when discovery fails; exit is the only choice left.").no_key(),
-    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members.").not_built(),
-    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name.").not_built(),
-    clustering("strict-reconfig-check", BOOL, "true", "Refuse changes of membership that would lose the quorum."),
-    clustering("pre-vote", BOOL, "true", "Ask for votes only when a vote could be won, so that a member that\nwas cut off does not disturb the others."),
-    clustering("auto-compaction-retention", TEXT, "0", "History that automatic compaction keeps; 0 switches it off."),
-    clustering("auto-compaction-mode", TEXT, "periodic", "Whether that is a time (periodic: hours, or a duration as 5m) or a\nnumber of revisions (revision)."),
-    clustering("v2-deprecation", V2_STAGE, "write-only", "Taken and ignored, as in etcd: write-only, write-only-skip-check,\nwrite-only-drop-data or gone.").ignored(),
-    security("cert-file", TEXT, "", "Certificate to show to clients.").at(&["client-transport-security", "cert-file"]).not_built(),
-    security("key-file", TEXT, "", "Key of that certificate.").at(&["client-transport-security", "key-file"]).not_built(),
-    security("client-cert-auth", BOOL, "false", "Ask clients for certificates.").at(&["client-transport-security", "client-cert-auth"]).not_built(),
-    security("client-cert-file", TEXT, "", "Certificate that the server shows as a client; cert-file when empty.").at(&["client-transport-security", "client-cert-file"]).not_built(),
-    security("client-key-file", TEXT, "", "Key of that certificate.").at(&["client-transport-security", "client-key-file"]).not_built(),
+    member(
+        "raft-read-timeout",
+        DURATION,
+        "5s",
+        "Time without data after which a member's connection is closed; at least 5s.",
+    )
+    .no_key(),
+    member(
+        "raft-write-timeout",
+        DURATION,
+        "5s",
+        "Time that a write to a member may take; at least 5s.",
+    )
+    .no_key(),
+    member(
+        "feature-gates",
+        Kind::Gates,
+        "",
+        "Features to switch, as Name=true,Other=false. Known are:",
+    ),
+    clustering(
+        "initial-advertise-peer-urls",
+        URLS,
+        "http://localhost:2380",
+        "URLs under which other members reach this one.",
+    ),
+    clustering(
+        "initial-cluster",
+        TEXT,
+        "default=http://localhost:2380",
+        "Members of a new cluster, as name=url,name=url.",
+    ),
+    clustering(
+        "initial-cluster-state",
+        CLUSTER_STATE,
+        "new",
+        "new to begin a cluster, existing to join one; of no interest once",
+    )
+    .more("the member has a log."),
+    clustering(
+        "initial-cluster-token",
+        TEXT,
+        "etcd-cluster",
+        "Word that keeps the ids of clusters apart.",
+    ),
+    clustering(
+        "advertise-client-urls",
+        URLS,
+        "http://localhost:2379",
+        "URLs under which clients reach this member.",
+    ),
+    clustering(
+        "discovery-token",
+        TEXT,
+        "",
+        "Token of the cluster to find through a discovery service.",
+    )
+    .at(&["discovery-config", "token"])
+    .not_built(),
+    clustering("discovery-endpoints", NAMES, "", "Addresses of the discovery service.")
+        .at(&["discovery-config", "client", "endpoints"])
+        .not_built(),
+    clustering("discovery-dial-timeout", DURATION, "2s", "Discovery: limit for connecting.")
+        .at(&["discovery-config", "client", "dial-timeout"])
+        .not_built(),
+    clustering("discovery-request-timeout", DURATION, "5s", "Discovery: limit for a request.")
+        .at(&["discovery-config", "client", "request-timeout"])
+        .not_built(),
+    clustering("discovery-keepalive-time", DURATION, "2s", "Discovery: time between pings.")
+        .at(&["discovery-config", "client", "keepalive-time"])
+        .not_built(),
+    clustering(
+        "discovery-keepalive-timeout",
+        DURATION,
+        "6s",
+        "Discovery: wait for a ping's answer.",
+    )
+    .at(&["discovery-config", "client", "keepalive-timeout"])
+    .not_built(),
+    clustering("discovery-insecure-transport", BOOL, "true", "Discovery: connect without TLS.")
+        .at(&["discovery-config", "client", "secure", "insecure-transport"])
+        .not_built(),
+    clustering(
+        "discovery-insecure-skip-tls-verify",
+        BOOL,
+        "false",
+        "Discovery: believe any certificate. For tests only.",
+    )
+    .at(&["discovery-config", "client", "secure", "insecure-skip-tls-verify"])
+    .not_built(),
+    clustering("discovery-cert", TEXT, "", "Discovery: certificate to show.")
+        .at(&["discovery-config", "client", "secure", "cert"])
+        .not_built(),
+    clustering("discovery-key", TEXT, "", "Discovery: key of that certificate.")
+        .at(&["discovery-config", "client", "secure", "key"])
+        .not_built(),
+    clustering("discovery-cacert", TEXT, "", "Discovery: authorities to believe.")
+        .at(&["discovery-config", "client", "secure", "cacert"])
+        .not_built(),
+    clustering("discovery-user", TEXT, "", "Discovery: user[:password].")
+        .at(&["discovery-config", "client", "auth", "username"])
+        .not_built(),
+    clustering(
+        "discovery-password",
+        TEXT,
+        "",
+        "Discovery: password, when the user has none with it.",
+    )
+    .at(&["discovery-config", "client", "auth", "password"])
+    .not_built(),
+    clustering(
+        "discovery-fallback",
+        FALLBACK,
+        "exit",
+        "What to do when discovery fails; exit is the only choice left.",
+    )
+    .no_key(),
+    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members.")
+        .not_built(),
+    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name.")
+        .not_built(),
+    clustering(
+        "strict-reconfig-check",
+        BOOL,
+        "true",
+        "Refuse changes of membership that would lose the quorum.",
+    ),
+    clustering(
+        "pre-vote",
+        BOOL,
+        "true",
+        "Ask for votes only when a vote could be won, so that a member that",
+    )
+    .more("was cut off does not disturb the others."),
+    clustering(
+        "auto-compaction-retention",
+        TEXT,
+        "0",
+        "History that automatic compaction keeps; 0 switches it off.",
+    ),
+    clustering(
+        "auto-compaction-mode",
+        TEXT,
+        "periodic",
+        "Whether that is a time (periodic: hours, or a duration as 5m) or a",
+    )
+    .more("number of revisions (revision)."),
+    clustering(
+        "v2-deprecation",
+        V2_STAGE,
+        "write-only",
+        "Taken and ignored, as in etcd: write-only, write-only-skip-check,",
+    )
+    .more("write-only-drop-data or gone.")
+    .ignored(),
+    security("cert-file", TEXT, "", "Certificate to show to clients.")
+        .at(&[CLIENT_TLS, "cert-file"])
+        .not_built(),
+    security("key-file", TEXT, "", "Key of that certificate.")
+        .at(&[CLIENT_TLS, "key-file"])
+        .not_built(),
+    security("client-cert-auth", BOOL, "false", "Ask clients for certificates.")
+        .at(&[CLIENT_TLS, "client-cert-auth"])
+        .not_built(),
+    security(
+        "client-cert-file",
+        TEXT,
+        "",
+        "Certificate that the server shows as a client; cert-file when empty.",
+    )
+    .at(&[CLIENT_TLS, "client-cert-file"])
+    .not_built(),
+    security("client-key-file", TEXT, "", "Key of that certificate.")
+        .at(&[CLIENT_TLS, "client-key-file"])
+        .not_built(),
     security("client-crl-file", TEXT, "", "Revoked certificates of clients.").no_key().not_built(),
-    security("client-cert-allowed-hostname", LIST, "", "Host names that a client's certificate may bear.").at(&["client-transport-security", "allowed-hostname"]).not_built(),
-    security("trusted-ca-file", TEXT, "", "Authorities whose client certificates count.").at(&["client-transport-security", "trusted-ca-file"]).not_built(),
-    security("auto-tls", BOOL, "false", "Make a certificate for clients.").at(&["client-transport-security", "auto-tls"]).not_built(),
-    security("peer-cert-file", TEXT, "", "Certificate to show to members.").at(&["peer-transport-security", "cert-file"]).not_built(),
-    security("peer-key-file", TEXT, "", "Key of that certificate.").at(&["peer-transport-security", "key-file"]).not_built(),
-    security("peer-client-cert-auth", BOOL, "false", "Ask members for certificates.").at(&["peer-transport-security", "client-cert-auth"]).not_built(),
-    security("peer-client-cert-file", TEXT, "", "Certificate for connections to members; peer-cert-file when empty.").at(&["peer-transport-security", "client-cert-file"]).not_built(),
-    security("peer-client-key-file", TEXT, "", "Key of that certificate.").at(&["peer-transport-security", "client-key-file"]).not_built(),
-    security("peer-trusted-ca-file", TEXT, "", "Authorities whose member certificates count.").at(&["peer-transport-security", "trusted-ca-file"]).not_built(),
-    security("peer-cert-allowed-cn", LIST, "", "Common names that a member's certificate may bear.").at(&["peer-transport-security", "allowed-cn"]).not_built(),
-    security("peer-cert-allowed-hostname", LIST, "", "Host names that a member's certificate may bear.").at(&["peer-transport-security", "allowed-hostname"]).not_built(),
-    security("peer-auto-tls", BOOL, "false", "Make a certificate for members.").at(&["peer-transport-security", "auto-tls"]).not_built(),
+    security(
+        "client-cert-allowed-hostname",
+        LIST,
+        "",
+        "Host names that a client's certificate may bear.",
+    )
+    .at(&[CLIENT_TLS, "allowed-hostname"])
+    .not_built(),
+    security("trusted-ca-file", TEXT, "", "Authorities whose client certificates count.")
+        .at(&[CLIENT_TLS, "trusted-ca-file"])
+        .not_built(),
+    security("auto-tls", BOOL, "false", "Make a certificate for clients.")
+        .at(&[CLIENT_TLS, "auto-tls"])
+        .not_built(),
+    security("peer-cert-file", TEXT, "", "Certificate to show to members.")
+        .at(&[PEER_TLS, "cert-file"])
+        .not_built(),
+    security("peer-key-file", TEXT, "", "Key of that certificate.")
+        .at(&[PEER_TLS, "key-file"])
+        .not_built(),
+    security("peer-client-cert-auth", BOOL, "false", "Ask members for certificates.")
+        .at(&[PEER_TLS, "client-cert-auth"])
+        .not_built(),
+    security(
+        "peer-client-cert-file",
+        TEXT,
+        "",
+        "Certificate for connections to members; peer-cert-file when empty.",
+    )
+    .at(&[PEER_TLS, "client-cert-file"])
+    .not_built(),
+    security("peer-client-key-file", TEXT, "", "Key of that certificate.")
+        .at(&[PEER_TLS, "client-key-file"])
+        .not_built(),
+    security("peer-trusted-ca-file", TEXT, "", "Authorities whose member certificates count.")
+        .at(&[PEER_TLS, "trusted-ca-file"])
+        .not_built(),
+    security(
+        "peer-cert-allowed-cn",
+        LIST,
+        "",
+        "Common names that a member's certificate may bear.",
+    )
+    .at(&[PEER_TLS, "allowed-cn"])
+    .not_built(),
+    security(
+        "peer-cert-allowed-hostname",
+        LIST,
+        "",
+        "Host names that a member's certificate may bear.",
+    )
+    .at(&[PEER_TLS, "allowed-hostname"])
+    .not_built(),
+    security("peer-auto-tls", BOOL, "false", "Make a certificate for members.")
+        .at(&[PEER_TLS, "auto-tls"])
+        .not_built(),
     security("peer-crl-file", TEXT, "", "Revoked certificates of members.").no_key().not_built(),
-    security("peer-skip-client-san-verification", BOOL, "false", "Do not compare a member's address with its certificate.").at(&["peer-transport-security", "skip-client-san-verification"]).not_built(),
-    security("self-signed-cert-validity", UINT, "1", "Years for which certificates made here hold.").not_built(),
-    security("cipher-suites", LIST, "", "Cipher suites to allow; empty allows the good ones.").not_built(),
-    security("tls-min-version", TEXT, "TLS1.2", "Oldest TLS version: TLS1.2 or TLS1.3.").not_built(),
-    security("tls-max-version", TEXT, "", "Newest TLS version: TLS1.2 or TLS1.3; empty sets no bound.").not_built(),
-    security("cors", Kind::Origins, "*", "Origins whose scripts may use the HTTP API; * means all."),
-    security("host-whitelist", NAMES, "*", "Host names under which plain HTTP is served; * means all.").joined(),
-    auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options.").not_built(),
-    auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.").not_built(),
+    security(
+        "peer-skip-client-san-verification",
+        BOOL,
+        "false",
+        "Do not compare a member's address with its certificate.",
+    )
+    .at(&[PEER_TLS, "skip-client-san-verification"])
+    .not_built(),
+    security(
+        "self-signed-cert-validity",
+        UINT,
+        "1",
+        "Years for which certificates made here hold.",
+    )
+    .not_built(),
+    security("cipher-suites", LIST, "", "Cipher suites to allow; empty allows the good ones.")
+        .not_built(),
+    security("tls-min-version", TEXT, "TLS1.2", "Oldest TLS version: TLS1.2 or TLS1.3.")
+        .not_built(),
+    security(
+        "tls-max-version",
+        TEXT,
+        "",
+        "Newest TLS version: TLS1.2 or TLS1.3; empty sets no bound.",
+    )
+    .not_built(),
+    security(
+        "cors",
+        Kind::Origins,
+        "*",
+        "Origins whose scripts may use the HTTP API; * means all.",
+    ),
+    security(
+        "host-whitelist",
+        NAMES,
+        "*",
+        "Host names under which plain HTTP is served; * means all.",
+    )
+    .joined(),
+    auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options.")
+        .not_built(),
+    auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.")
+        .not_built(),
     auth("auth-token-ttl", UINT, "300", "Seconds for which a simple token holds.").not_built(),
     monitoring("enable-pprof", BOOL, "false", "Serve profiles under /debug/pprof/.").not_built(),
-    monitoring("metrics", TEXT, "basic", "basic, or extensive to add a histogram of the time that requests take."),
+    monitoring(
+        "metrics",
+        TEXT,
+        "basic",
+        "basic, or extensive to add a histogram of the time that requests take.",
+    ),
     monitoring("listen-metrics-urls", URLS, "", "More URLs to serve /metrics and /health on."),
     logging("logger", TEXT, "zap", "Form of the log; zap is the only one."),
-    logging("log-outputs", NAMES, "default", "Where the log goes: default, stderr, stdout or files."),
-    logging("log-level", TEXT, "info", "Least level to log: debug, info, warn, error, panic or fatal."),
+    logging(
+        "log-outputs",
+        NAMES,
+        "default",
+        "Where the log goes: default, stderr, stdout or files.",
+    ),
+    logging(
+        "log-level",
+        TEXT,
+        "info",
+        "Least level to log: debug, info, warn, error, panic or fatal.",
+    ),
     logging("log-format", TEXT, "json", "json or console."),
-    logging("enable-log-rotation", BOOL, "false", "Begin a new log file when the one output has grown."),
-    logging("log-rotation-config-json", TEXT, ROTATION, "When to begin and what to keep: maxsize in MB, maxage in days (0 for ever),\nmaxbackups (0 all), localtime for the names of old files, compress."),
-    logging("warning-unary-request-duration", DURATION, "300ms", "Time after which a request is logged as slow."),
+    logging(
+        "enable-log-rotation",
+        BOOL,
+        "false",
+        "Begin a new log file when the one output has grown.",
+    ),
+    logging(
+        "log-rotation-config-json",
+        TEXT,
+        ROTATION,
+        "When to begin and what to keep: maxsize in MB, maxage in days (0 for ever),",
+    )
+    .more("maxbackups (0 all), localtime for the names of old files, compress."),
+    logging(
+        "warning-unary-request-duration",
+        DURATION,
+        "300ms",
+        "Time after which a request is logged as slow.",
+    ),
     tracing("enable-distributed-tracing", BOOL, "false", "Send spans to a collector.").not_built(),
-    tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector.").not_built(),
-    tracing("distributed-tracing-service-name", TEXT, "etcd", "Name of the service, the same on all members.").not_built(),
-    tracing("distributed-tracing-instance-id", TEXT, "", "Name of this member, unlike all others.").not_built(),
-    tracing("distributed-tracing-sampling-rate", INT, "0", "Spans to send of each million.").not_built(),
-    features("corrupt-check-time", DURATION, "0s", "Time between comparisons of the members' data; 0 makes none."),
-    features("compact-hash-check-time", DURATION, "1m", "Time between comparisons of the members' compaction hashes."),
-    features("compaction-batch-limit", INT, "0", "Most revisions that a step of compaction deletes; 0 means 1000."),
-    features("compaction-sleep-interval", DURATION, "0", "Pause between steps of compaction; 0 means 10ms."),
-    features("watch-progress-notify-interval", DURATION, "0", "Time between progress notices to watchers that asked for them; 0 means 10m."),
-    features("warning-apply-duration", DURATION, "100ms", "Time after which applying an entry is logged as slow."),
-    features("bootstrap-defrag-threshold-megabytes", UINT, "0", "Shrink the db file at start when that frees so many megabytes; 0 does not."),
+    tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector.")
+        .not_built(),
+    tracing(
+        "distributed-tracing-service-name",
+        TEXT,
+        "etcd",
+        "Name of the service, the same on all members.",
+    )
+    .not_built(),
+    tracing("distributed-tracing-instance-id", TEXT, "", "Name of this member, unlike all others.")
+        .not_built(),
+    tracing("distributed-tracing-sampling-rate", INT, "0", "Spans to send of each million.")
+        .not_built(),
+    features(
+        "corrupt-check-time",
+        DURATION,
+        "0s",
+        "Time between comparisons of the members' data; 0 makes none.",
+    ),
+    features(
+        "compact-hash-check-time",
+        DURATION,
+        "1m",
+        "Time between comparisons of the members' compaction hashes.",
+    ),
+    features(
+        "compaction-batch-limit",
+        INT,
+        "0",
+        "Most revisions that a step of compaction deletes; 0 means 1000.",
+    ),
+    features(
+        "compaction-sleep-interval",
+        DURATION,
+        "0",
+        "Pause between steps of compaction; 0 means 10ms.",
+    ),
+    features(
+        "watch-progress-notify-interval",
+        DURATION,
+        "0",
+        "Time between progress notices to watchers that asked for them; 0 means 10m.",
+    ),
+    features(
+        "warning-apply-duration",
+        DURATION,
+        "100ms",
+        "Time after which applying an entry is logged as slow.",
+    ),
+    features(
+        "bootstrap-defrag-threshold-megabytes",
+        UINT,
+        "0",
+        "Shrink the db file at start when that frees so many megabytes; 0 does not.",
+    ),
     features("max-learners", INT, "1", "Most learners in the cluster."),
-    features("snapshot-catchup-entries", UINT, "5000", "Entries that stay in the log after a snapshot, for slow members."),
-    features("downgrade-check-time", DURATION, "5s", "Time between looks at the state of a downgrade."),
-    dangerous("force-new-cluster", BOOL, "false", "Make this member the only one of a new cluster.").not_built(),
-    dangerous("unsafe-no-fsync", BOOL, "false", "Do not wait for the disk. Acknowledged writes will be lost."),
+    features(
+        "snapshot-catchup-entries",
+        UINT,
+        "5000",
+        "Entries that stay in the log after a snapshot, for slow members.",
+    ),
+    features(
+        "downgrade-check-time",
+        DURATION,
+        "5s",
+        "Time between looks at the state of a downgrade.",
+    ),
+    dangerous(
+        "force-new-cluster",
+        BOOL,
+        "false",
+        "Make this member the only one of a new cluster.",
+    )
+    .not_built(),
+    dangerous(
+        "unsafe-no-fsync",
+        BOOL,
+        "false",
+        "Do not wait for the disk. Acknowledged writes will be lost.",
+    ),
     hidden("config-file", TEXT, "", "Config file to read in place of all other options.").no_key(),
     hidden("version", BOOL, "false", "Print the version.").no_key(),
     old("cluster-active-size"),
@@ -229,10 +630,16 @@ const fn row(
     help: &'static str,
 ) -> Row {
     let (availability, file) = (Availability::Works, FileKey::Same);
-    Row { name, kind, default, group, availability, file, help }
+    Row { name, kind, default, group, availability, file, help: [help, ""] }
 }
 
 impl Row {
+    /// A second line of help.
+    const fn more(mut self, help: &'static str) -> Row {
+        self.help[1] = help;
+        self
+    }
+
     const fn not_built(mut self) -> Row {
         self.availability = Availability::NotBuilt;
         self

@@ -57,8 +57,12 @@ fn rows_agree_with_themselves() {
         let value = row.default_value();
         let given = matches!(row.kind, Kind::Gates | Kind::SomeOf(_)) || row.default.is_empty();
         assert!(given || row.kind.read(row.default, &value) == Ok(value), "{}", row.name);
-        assert!(row.help.lines().all(|line| line.len() <= 84), "help of {}", row.name);
-        assert!(row.help.ends_with(['.', ':']), "help of {}", row.name);
+        assert!(row.help().all(|line| line.len() <= 84), "help of {}", row.name);
+        assert!(
+            row.help().last().is_some_and(|line| line.ends_with(['.', ':'])),
+            "help of {}",
+            row.name
+        );
     }
 }
 
@@ -337,7 +341,8 @@ fn files_of_the_wrong_kind_are_refused_in_etcds_words() {
         ("max-wals: 1.5", "number 1.5 into Go struct field configYAML.max-wals of type uint"),
         (
             "client-transport-security:\n  cert-file: [1]",
-            "array into Go struct field configYAML.client-transport-security.cert-file of type string",
+            "array into Go struct field configYAML.client-transport-security.cert-file of type \
+             string",
         ),
         (
             "peer-transport-security: 3",
