@@ -222,4 +222,21 @@ mod tests {
         let error = EntryRequest::read(&bad.encode_to_vec().into());
         assert!(matches!(error, Err(EntryError::Attributes(MemberId(1), _))));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_lead_to_a_panic(data in proptest::collection::vec(0_u8.., 0..200)) {
+            drop(EntryRequest::read(&Bytes::from(data)));
+        }
+
+        #[test]
+        fn no_damage_to_an_old_entry_leads_to_a_panic(at in 0..100_usize, byte in 0_u8..) {
+            let val = r#"{"name":"n1","clientURLs":["http://127.0.0.1:2379"]}"#;
+            let mut data = v2("PUT", "/0/members/61/attributes", val).encode_to_vec();
+            if let Some(place) = data.get_mut(at) {
+                *place = byte;
+            }
+            drop(EntryRequest::read(&Bytes::from(data)));
+        }
+    }
 }

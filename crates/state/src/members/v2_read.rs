@@ -145,10 +145,9 @@ mod tests {
     }
 
     fn read(zero: &str, others: &str) -> Result<Roster, V2StoreError> {
-        let json = format!(
-            r#"{{"Root":{{"Path":"/","Children":{{"0":{{"Path":"/0","Children":{zero}}}{others}}}}}}}"#
-        );
-        Roster::from_v2_json(json.as_bytes())
+        let cluster = format!(r#"{{"Path":"/0","Children":{zero}}}"#);
+        let root = format!(r#"{{"Path":"/","Children":{{"0":{cluster}{others}}}}}"#);
+        Roster::from_v2_json(format!(r#"{{"Root":{root}}}"#).as_bytes())
     }
 
     #[test]
@@ -179,10 +178,7 @@ mod tests {
                 r#""1":{"Path":"/0/members/1","Children":{"other":{"Path":"/0/members/1/other"}}}"#,
                 "/0/members/1/other",
             ),
-            (
-                r#""1":{"Path":"/0/members/1","Children":{"raftAttributes":{"Path":"r","Value":""}}}"#,
-                "r",
-            ),
+            (r#""1":{"Children":{"raftAttributes":{"Path":"raft","Value":""}}}"#, "raft"),
         ] {
             let error = read(&format!(r#"{{"members":{{"Children":{{{member}}}}}}}"#), "");
             assert!(

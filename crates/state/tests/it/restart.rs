@@ -9,6 +9,15 @@ use crate::kit::{
 };
 
 #[test]
+fn the_state_moves_to_its_thread_and_views_go_everywhere() {
+    fn moves<T: Send>() {}
+    fn goes_everywhere<T: Clone + Send + Sync + 'static>() {}
+    moves::<state::State>();
+    moves::<state::Applied>();
+    goes_everywhere::<state::Views>();
+}
+
+#[test]
 fn a_fresh_file_has_what_etcd_puts_into_it() {
     let dir = TempDir::new();
     let mut machine = Machine::open(&dir.path().join("db"), Options::default());
