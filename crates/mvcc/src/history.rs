@@ -9,8 +9,8 @@ use crate::kv::{KvFields, canonical_key_bytes};
 use crate::record::RecordKey;
 use crate::{Error, Event, EventKind, History, HistoryError, Previous, Reader, Revision};
 
-/// Records that are read at a time.
-const READ_CHUNK: usize = 1000;
+/// Records that are read at a time, at most.
+const READ_CHUNK: usize = 1001;
 
 impl Reader {
     /// The changes from a revision on, ascending, whole revisions, of at most `limit` of them.
@@ -24,11 +24,14 @@ impl Reader {
         let mut last = 0;
         let mut start = Some(RecordKey::put(Revision::new(from.max(0), 0)));
         let mut records = VecDeque::new();
+        // Where a revision is one record, a chunk is what was asked for and the one that shows
+        // where it ends: callers bound memory by the limit.
+        let chunk_size = limit.saturating_add(1).clamp(2, READ_CHUNK);
         loop {
             let Some((key, value)) = records.pop_front() else {
                 let Some(next) = start else { break };
-                let chunk = self.shared.backend.scan(next, current, READ_CHUNK)?;
-                start = next_after(&chunk, READ_CHUNK);
+                let chunk = self.shared.backend.scan(next, current, chunk_size)?;
+                start = next_after(&chunk, chunk_size);
                 if chunk.is_empty() {
                     break;
                 }

@@ -35,7 +35,7 @@ impl Default for WatchOptions {
     fn default() -> Self {
         Self {
             inbox_responses: 1024,
-            inbox_bytes: 4 << 20,
+            inbox_bytes: 1 << 20,
             ring_revisions: 4096,
             ring_bytes: 8 << 20,
             batch_revisions: 1000,

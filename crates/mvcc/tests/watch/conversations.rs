@@ -632,6 +632,15 @@ fn responses_share_the_bytes_of_the_event() {
 }
 
 #[test]
+fn hub_and_streams_may_go_to_other_threads() {
+    fn shared(_: &(impl Send + Sync + Clone + 'static)) {}
+    fn owned(_: &(impl Send + 'static)) {}
+    let bench = bench();
+    shared(&bench.hub);
+    owned(&bench.hub.open_stream());
+}
+
+#[test]
 #[should_panic(expected = "every changing revision is published once")]
 fn a_gap_in_what_is_published_is_a_bug() {
     let bench = bench();
