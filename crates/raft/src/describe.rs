@@ -177,7 +177,7 @@ impl<P: AsRef<[u8]>> fmt::Display for Message<P> {
             Body::AppendResp { reject: Some(hint), .. } => {
                 write!(f, " Rejected (Hint: {})", hint.index)?;
             }
-            Body::VoteResp { reject: true } | Body::PreVoteResp { reject: true } => {
+            Body::VoteResp { reject: true, .. } | Body::PreVoteResp { reject: true, .. } => {
                 f.write_str(" Rejected (Hint: 0)")?;
             }
             Body::Append { commit, .. } | Body::Heartbeat { commit, .. }

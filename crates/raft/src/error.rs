@@ -39,11 +39,12 @@ pub enum StartError {
     Config(ConfigError),
     /// The stored configuration is not one that conf changes can lead to.
     ConfState(ConfChangeError),
-    /// The state machine claims to be ahead of the log, or behind its first entry.
+    /// The state machine is ahead of the log, which then has lost entries, or behind its first
+    /// entry.
     AppliedOutOfRange {
         applied: LogIndex,
         first: LogIndex,
-        commit: LogIndex,
+        last: LogIndex,
     },
     /// Bootstrap needs at least one member and a log without entries.
     NotBootstrappable,
@@ -55,10 +56,9 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(error) => write!(f, "invalid raft config: {error}"),
             Self::ConfState(error) => write!(f, "stored conf state is invalid: {error}"),
-            Self::AppliedOutOfRange { applied, first, commit } => write!(
-                f,
-                "applied index {applied} is outside of the log [first {first}, commit {commit}]"
-            ),
+            Self::AppliedOutOfRange { applied, first, last } => {
+                write!(f, "applied index {applied} is outside of the log [{first}, {last}]")
+            }
             Self::NotBootstrappable => {
                 f.write_str("bootstrap needs at least one member and an empty log")
             }
@@ -232,8 +232,6 @@ pub enum Fatal {
     /// disk, a restored backup. The node follows on, so that it can be repaired, but it neither
     /// votes nor campaigns (thesis 3.8: what it promised is lost too).
     LogLost { commit: LogIndex, last: LogIndex },
-    /// The stored commit index lies before the first entry of the log.
-    CommitRegressed { commit: LogIndex, first: LogIndex },
     /// The storage failed.
     Storage(StorageError),
     /// A committed entry is contradicted by somebody who must have it too.
@@ -255,9 +253,6 @@ impl fmt::Display for Fatal {
                 "commit index {commit} is beyond the last entry {last}: was the raft log \
                  corrupted, truncated or lost?"
             ),
-            Self::CommitRegressed { commit, first } => {
-                write!(f, "stored commit index {commit} is before the first entry {first}")
-            }
             Self::Storage(error) => write!(f, "raft storage failed: {error}"),
             Self::Corrupt { ours, theirs } => write!(
                 f,

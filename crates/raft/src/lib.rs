@@ -55,7 +55,7 @@
 //!         for entry in &apply.entries {
 //!             match &entry.body {
 //!                 EntryBody::Normal(payload) => state.push(payload.clone()),
-//!                 EntryBody::ConfChange(change) => drop(node.apply_conf_change(change)?),
+//!                 EntryBody::ConfChange(change) => drop(node.apply_conf_change(entry.id.index, change)?),
 //!                 EntryBody::Empty | EntryBody::Refused => {}
 //!             }
 //!         }
@@ -98,6 +98,8 @@
 //! | a sole voter, too, answers reads only after a commit in its term (5.3) | at once | it does not know what was committed before |
 //! | "sole voter" means this node (5.4) | any one voter | a removed leader sees one voter too |
 //! | a removed or demoted leader steps down (5.4) | an option, off in etcd | it leads without a vote |
+//! | a refusal by a member that is no voter any more says what is committed | a bare refusal | if its removal is not known to be committed, its vote may be needed and it may be unable to give it |
+//! | a conf change from before a received snapshot is not applied on top of its configuration | applied, which fails or corrupts it | with asynchronous storage an apply may be under way |
 //! | one entry is always handed out, whatever the limit (5.5) | a limit of 0 stops a restarted node | liveness |
 //! | one definition of "leave joint", and the result is checked at propose (5.6) | two, form only | a change that passes and then fails stops every replica |
 //! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" (5.7) | undefined; panic | both happen |

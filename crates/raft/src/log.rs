@@ -188,14 +188,6 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
         Ok(true)
     }
 
-    /// The commit index that was stored, at the start of a node.
-    pub(crate) fn load_commit(&mut self, commit: LogIndex) -> Result<(), Fatal> {
-        if commit < self.committed {
-            return Err(Fatal::CommitRegressed { commit, first: self.first_index() });
-        }
-        self.commit_to(commit)
-    }
-
     pub(crate) fn snapshot(&self) -> Result<Snapshot<P>, StorageError> {
         match self.unstable.snapshot() {
             Some(snapshot) => Ok(snapshot.clone()),

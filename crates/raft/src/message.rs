@@ -42,14 +42,19 @@ pub enum Body<P> {
         last: EntryId,
         transfer: bool,
     },
+    /// `committed`: what the sender knows to be committed, added to a refusal by a member that is
+    /// no voter any more; whoever asks it has not heard of that. (On the wire: commit and log term,
+    /// which etcd leaves unread here.)
     VoteResp {
         reject: bool,
+        committed: Option<EntryId>,
     },
     PreVote {
         last: EntryId,
     },
     PreVoteResp {
         reject: bool,
+        committed: Option<EntryId>,
     },
     /// The state machine in place of entries that the leader no longer has.
     Snapshot {

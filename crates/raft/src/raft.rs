@@ -48,6 +48,8 @@ pub(crate) struct Raft<P, S> {
     /// Whether this leader has told somebody to campaign: leases are void from then on, even if
     /// the transfer is given up, for the word may still be on its way.
     lease_given_away: bool,
+    /// The entry, or the snapshot, from which the configuration in force is.
+    config_index: LogIndex,
     /// At or after the last conf change in a leader's log; the next one must wait until this is
     /// applied.
     pending_conf_index: LogIndex,
@@ -79,19 +81,22 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             limit(config.max_committed_size_per_ready),
             config.apply_unstable,
         );
-        log.load_commit(hard_state.commit.max(log.committed()))?;
-        let first = log.first_index();
+        log.commit_to(hard_state.commit)?;
         if config.applied != LogIndex::ZERO {
-            let (applied, commit) = (config.applied, log.committed());
-            if applied > commit || applied < first.prev() {
-                return Err(StartError::AppliedOutOfRange { applied, first, commit });
+            let (applied, first, last) = (config.applied, log.first_index(), log.last_index());
+            if applied > last || applied < first.prev() {
+                return Err(StartError::AppliedOutOfRange { applied, first, last });
             }
+            // What was applied is committed, whether or not the commit index came to disk: a state
+            // machine may be saved, a commit index alone is not synced.
+            log.commit_to(applied)?;
             log.applied_to(applied, 0);
         }
         let mut tracker = Tracker::new(config.inflight_limits());
         (tracker.config, tracker.peers) =
             conf_changer::restore(&tracker, log.last_index(), &conf_state)
                 .map_err(StartError::ConfState)?;
+        let config_index = log.applied();
         let mut node = Self {
             id: config.id,
             term: hard_state.term,
@@ -106,6 +111,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             read_states: Vec::new(),
             transferee: None,
             lease_given_away: false,
+            config_index,
             pending_conf_index: LogIndex::ZERO,
             uncommitted_bytes: 0,
             read_only: ReadOnly::new(),
@@ -235,6 +241,13 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         if !message.is_well_formed() {
             return Err(StepError::Malformed);
         }
+        if let Body::VoteResp { committed: Some(id), .. }
+        | Body::PreVoteResp { committed: Some(id), .. } = message.body
+            && self.log.matches(id)?
+        {
+            // Whatever the term: what is committed stays so.
+            self.log.commit_to(id.index)?;
+        }
         if !message.body.has_no_term() {
             if message.term > self.term {
                 if !self.accept_higher_term(&message) {
@@ -273,7 +286,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         }
         match message.body {
             // The asker has not raised its term for it, neither do we.
-            Body::PreVote { .. } | Body::PreVoteResp { reject: false } => {}
+            Body::PreVote { .. } | Body::PreVoteResp { reject: false, .. } => {}
             _ => {
                 let leader = message.body.is_from_leader().then_some(message.from);
                 self.become_follower(message.term, leader);
@@ -303,7 +316,8 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             // Pre-vote may have been switched on while a candidate without it had a higher term
             // and a shorter log: dropping this would lock both out (etcd #8501).
             Body::PreVote { .. } => {
-                self.send(message.from, Body::PreVoteResp { reject: true });
+                let committed = self.committed_for_stale_voters();
+                self.send(message.from, Body::PreVoteResp { reject: true, committed });
             }
             _ => {}
         }

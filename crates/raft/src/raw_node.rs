@@ -41,12 +41,12 @@ pub struct RawNode<P, S> {
 impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// Starts a node on what `storage` has: a new one, or one that was stopped.
     pub fn new(config: Config, storage: S) -> Result<Self, StartError> {
+        let stored = storage.initial_state().map_err(Fatal::from)?.0;
         let raft = Raft::new(config, storage)?;
-        let hard_state = raft.hard_state();
         Ok(Self {
             handed_soft_state: raft.soft_state(),
-            handed_hard_state: hard_state,
-            synced_commit: hard_state.commit,
+            handed_hard_state: raft.hard_state(),
+            synced_commit: stored.commit,
             raft,
             appends: VecDeque::new(),
             applies: VecDeque::new(),
@@ -161,14 +161,18 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
         self.raft.step(message)
     }
 
-    /// Puts a conf change into force; to be called when a committed one is applied, and only if
-    /// the application does not decide to ignore it. Returns what is then to be stored with the
-    /// state machine.
+    /// Puts a conf change into force; to be called when the committed entry `at` is applied, and
+    /// only if the application does not decide to ignore it. Returns what is then to be stored
+    /// with the state machine.
+    ///
+    /// No effect if the configuration in force is of `at` or later: a snapshot may have been
+    /// received while the apply was under way, and has brought its own.
     pub fn apply_conf_change(
         &mut self,
+        at: LogIndex,
         change: &ConfChange<P>,
     ) -> Result<ConfState, ConfChangeError> {
-        self.raft.apply_conf_change(change)
+        self.raft.apply_conf_change(at, change)
     }
 
     /// Asks for the lead to be handed over to `to`.

@@ -64,8 +64,8 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         for id in self.tracker.config.voters.ids().iter() {
             let body = match (pre, id == self.id) {
                 // Our own vote counts like any other, and not before it is on disk.
-                (true, true) => Body::PreVoteResp { reject: false },
-                (false, true) => Body::VoteResp { reject: false },
+                (true, true) => Body::PreVoteResp { reject: false, committed: None },
+                (false, true) => Body::VoteResp { reject: false, committed: None },
                 (true, false) => Body::PreVote { last },
                 (false, false) => Body::Vote { last, transfer: kind == Campaign::Transfer },
             };
@@ -129,10 +129,11 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         // A granted answer names the term asked for: for a pre-vote ours is older, and the asker
         // would ignore it. A refusal names ours, so that an asker who is behind learns of it.
         let answer_term = if granted { term } else { self.term };
-        let body = if pre {
-            Body::PreVoteResp { reject: !granted }
-        } else {
-            Body::VoteResp { reject: !granted }
+        let reject = !granted;
+        let committed = if reject { self.committed_for_stale_voters() } else { None };
+        let body = match pre {
+            true => Body::PreVoteResp { reject, committed },
+            false => Body::VoteResp { reject, committed },
         };
         self.send_in(answer_term, from, body);
         if granted && !pre {
@@ -141,6 +142,21 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             self.vote = Some(from);
         }
         Ok(())
+    }
+
+    /// What to tell a member that asks us for a vote although we have none.
+    ///
+    /// A leader that was removed may have a longer log than those who stay, and they may not know
+    /// that its removal is committed. Then they need its vote and it cannot give it: with {1, 2}
+    /// less 1 that would be for ever, once the last word of leader 1 is lost. But it can tell them
+    /// how far the log is committed, and with its removal applied they need it no more.
+    pub(super) fn committed_for_stale_voters(&self) -> Option<EntryId> {
+        if self.tracker.config.voters.contains(self.id) {
+            return None;
+        }
+        let index = self.log.committed();
+        let term = self.log.term(index).ok().flatten()?;
+        Some(EntryId { term, index })
     }
 
     pub(super) fn step_candidate(&mut self, message: Message<P>) -> Result<(), StepError> {
@@ -154,10 +170,10 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             }
             // Answers to a pre-vote may arrive when we already campaign in earnest, within the
             // same term: they are not votes.
-            Body::VoteResp { reject } if self.role == StateRole::Candidate => {
+            Body::VoteResp { reject, .. } if self.role == StateRole::Candidate => {
                 self.handle_vote_response(message.from, !reject)
             }
-            Body::PreVoteResp { reject } if self.role == StateRole::PreCandidate => {
+            Body::PreVoteResp { reject, .. } if self.role == StateRole::PreCandidate => {
                 self.handle_vote_response(message.from, !reject)
             }
             _ => Ok(()),

@@ -44,9 +44,14 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     /// Puts an applied change into force.
     pub(crate) fn apply_conf_change(
         &mut self,
+        at: LogIndex,
         change: &ConfChange<P>,
     ) -> Result<ConfState, ConfChangeError> {
+        if at <= self.config_index {
+            return Ok(self.tracker.config.conf_state());
+        }
         let (config, peers) = Changer::new(&self.tracker, self.log.last_index()).change(change)?;
+        self.config_index = at;
         let switched = self.switch_config(config, peers);
         self.note(switched);
         Ok(self.tracker.config.conf_state())
@@ -117,9 +122,10 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             let change = ConfChange::V1 { id: 0, change, context };
             // In force at once, so that a member may campaign; applied once more when the
             // application gets to it, which changes nothing.
-            self.apply_conf_change(&change).map_err(StartError::ConfState)?;
-            self.log.append(self.term, EntryBody::ConfChange(Box::new(change)));
+            let at = self.log.append(self.term, EntryBody::ConfChange(Box::new(change.clone())));
+            self.apply_conf_change(at, &change).map_err(StartError::ConfState)?;
         }
+        self.config_index = LogIndex::ZERO;
         if self.log.last_index() == LogIndex::ZERO {
             return Err(StartError::NotBootstrappable);
         }

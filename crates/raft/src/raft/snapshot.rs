@@ -87,6 +87,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         };
         self.log.restore(snapshot);
         self.tracker = fresh;
+        self.config_index = id.index;
         self.switch_config(config, peers)?;
         Ok(true)
     }

@@ -87,7 +87,8 @@ impl Member {
     pub(crate) fn apply(&mut self, apply: StorageApply<Payload>) {
         for entry in &apply.entries {
             if let EntryBody::ConfChange(change) = &entry.body {
-                let conf_state = self.node.apply_conf_change(change).expect("a possible change");
+                let conf_state =
+                    self.node.apply_conf_change(entry.id.index, change).expect("a possible change");
                 self.node.storage_mut().set_conf_state(conf_state);
             }
         }

@@ -190,7 +190,7 @@ fn a_restart_after_compaction_goes_on_where_the_log_begins() {
     assert_eq!(restarted.payloads(), [[7], [8], [9]]);
     let early = RawNode::new(Config { applied: LogIndex(5), ..config() }, disk.clone());
     assert!(matches!(early, Err(StartError::AppliedOutOfRange { .. })), "{early:?}");
-    let late = RawNode::new(Config { applied: LogIndex(12), ..config() }, disk);
+    let late = RawNode::new(Config { applied: LogIndex(13), ..config() }, disk);
     assert!(matches!(late, Err(StartError::AppliedOutOfRange { .. })), "{late:?}");
 }
 

@@ -235,8 +235,10 @@ impl Node {
                 EntryBody::Normal(payload) => data.extend_from_slice(payload),
                 EntryBody::ConfChange(change) => {
                     data.extend(change.context().into_iter().flatten());
-                    conf_state =
-                        self.raft.apply_conf_change(change).map_err(|error| error.to_string())?;
+                    conf_state = self
+                        .raft
+                        .apply_conf_change(entry.id.index, change)
+                        .map_err(|error| error.to_string())?;
                 }
                 EntryBody::Empty | EntryBody::Refused => {}
             }
@@ -274,8 +276,9 @@ fn snapshot_line(snapshot: &Option<Snapshot<Payload>>) -> String {
 }
 
 /// The append as the message to the append thread that it is in etcd.
-fn append_line(id: u64, append: &StorageAppend<Payload>) -> String {
-    let hard_state = append.hard_state.unwrap_or_default();
+fn append_line(node: &Node, append: &StorageAppend<Payload>) -> String {
+    let id = node.id;
+    let hard_state = append.hard_state.filter(|now| *now != node.put_out).unwrap_or_default();
     let mut line =
         format!("{id:x}->AppendThread MsgStorageAppend Term:{} Log:0/0", hard_state.term);
     if hard_state.commit > LogIndex::ZERO {
@@ -419,7 +422,7 @@ impl Cluster {
         let mut work = None;
         if let Some(append) = &ready.append {
             let pending = node.raft.pending_appends().last().ok_or("an append is not pending")?;
-            let line = append_line(id, append);
+            let line = append_line(node, append);
             let responses = responses_of(id, append, pending);
             lines.push(with_responses(&line, responses.iter().map(Response::line)));
             work = Some((line, responses));
