@@ -1,0 +1,319 @@
+//! From a data directory, empty or not, to a drive that is ready to step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use env::{Clock, Disk};
+use mvcc::Backend;
+use proto::Message as _;
+use proto::etcdserverpb::Metadata;
+use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
+use state::{Expiry, ExpiryOptions, Member, QuotaBytes, State};
+use wal::{Recovered, SnapshotMark, Wal};
+
+use crate::compactor::Compactor;
+use crate::drive::{Drive, Pace, Parts};
+use crate::ids::RequestIds;
+use crate::leases::Clockwork;
+use crate::snapshot::Snapshots;
+use crate::standing::Standing;
+use crate::wire::{self, Payload};
+use crate::{Fatal, Options};
+
+/// The outside world of a member.
+#[derive(Debug, Clone)]
+pub struct World {
+    /// Where its files are.
+    pub disk: Arc<dyn Disk>,
+    /// What tells it the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A member that can be stepped.
+pub(crate) struct Booted {
+    pub(crate) drive: Drive,
+    pub(crate) cluster_id: u64,
+    pub(crate) member_id: u64,
+    pub(crate) ids: Arc<RequestIds>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) clockwork: Arc<Clockwork>,
+}
+
+/// The log and consensus, as they were found or made.
+struct Log {
+    wal: Wal,
+    raft: RawNode<Payload, MemStorage<Payload>>,
+    cluster_id: u64,
+    member_id: u64,
+    snapshot_index: u64,
+}
+
+struct Boot<'a> {
+    world: &'a World,
+    options: &'a Options,
+    snap_dir: PathBuf,
+    wal_dir: PathBuf,
+}
+
+/// Opens what the data directory holds, or begins a new member in it.
+pub(crate) fn boot(world: &World, options: &Options) -> Result<Booted, Fatal> {
+    let member_dir = options.data_dir.join("member");
+    let snap_dir = member_dir.join("snap");
+    let wal_dir = options.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
+    Boot { world, options, snap_dir, wal_dir }.run()
+}
+
+impl Boot<'_> {
+    fn run(self) -> Result<Booted, Fatal> {
+        let disk = &*self.world.disk;
+        disk.create_dir_all(&self.snap_dir).map_err(|source| Fatal::Io {
+            what: "create",
+            path: self.snap_dir.clone(),
+            source,
+        })?;
+        let has_log = Wal::exists(disk, &self.wal_dir).map_err(|source| Fatal::Io {
+            what: "look into",
+            path: self.wal_dir.clone(),
+            source,
+        })?;
+        let snapshot = if has_log {
+            let valid = Wal::valid_snapshots(disk, &self.wal_dir)?;
+            valid.last().map(SnapshotMark::from).unwrap_or_default()
+        } else {
+            SnapshotMark::default()
+        };
+        let state = self.open_state(snapshot)?;
+        let log = if has_log { self.restart(snapshot, &state)? } else { self.begin(&state)? };
+        Ok(self.assemble(state, log))
+    }
+
+    fn open_state(&self, snapshot: SnapshotMark) -> Result<State, Fatal> {
+        let state = self.open_db()?;
+        let consistent_index = state.applied().index;
+        if snapshot.index <= consistent_index {
+            return Ok(state);
+        }
+        // A crash between saving a received db file and taking it into use.
+        let received = self.snap_dir.join(wal::snap::db_file_name(snapshot.index));
+        let there = self.world.disk.exists(&received).unwrap_or(false);
+        if !there {
+            return Err(Fatal::DbBehindSnapshot {
+                consistent_index,
+                snapshot_index: snapshot.index,
+            });
+        }
+        drop(state);
+        let db = self.snap_dir.join("db");
+        let renamed = self.world.disk.rename(&received, &db);
+        let renamed = renamed.and_then(|()| self.world.disk.sync_dir(&self.snap_dir));
+        renamed.map_err(|source| Fatal::Io { what: "rename", path: received, source })?;
+        let state = self.open_db()?;
+        let consistent_index = state.applied().index;
+        if consistent_index < snapshot.index {
+            return Err(Fatal::DbBehindSnapshot {
+                consistent_index,
+                snapshot_index: snapshot.index,
+            });
+        }
+        Ok(state)
+    }
+
+    fn open_db(&self) -> Result<State, Fatal> {
+        let options = bolt::Options {
+            cache_bytes: self.options.page_cache_bytes,
+            no_sync: self.options.no_fsync,
+            ..bolt::Options::default()
+        };
+        let path = self.snap_dir.join("db");
+        let backend = Backend::open(Arc::clone(&self.world.disk), &path, options)?;
+        let tick_ms = u64::try_from(self.options.tick.as_millis()).unwrap_or(u64::MAX);
+        let state_options = state::Options {
+            min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
+            max_learners: self.options.max_learners,
+            quota: QuotaBytes::from_flag(self.options.quota_bytes),
+            store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
+            ..state::Options::default()
+        };
+        Ok(State::open(backend, state_options)?)
+    }
+
+    /// A new member: its log begins with the members of the cluster.
+    fn begin(&self, state: &State) -> Result<Log, Fatal> {
+        if state.applied().index > 0 {
+            return Err(Fatal::Bootstrap(format!(
+                "{} has a db file but no log: restore the log, or the member from a snapshot",
+                self.snap_dir.display()
+            )));
+        }
+        let me = self.find_myself()?;
+        let member_id = me.id.0;
+        let cluster_id = state::cluster_id([me.id]);
+        let metadata =
+            Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
+        let wal_options = self.wal_options();
+        let disk = Arc::clone(&self.world.disk);
+        let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
+        let raft = self.bootstrap(&me)?;
+        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
+    }
+
+    fn bootstrap(&self, me: &Member) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let id = node_id(me.id.0)?;
+        let context = Payload::from(bytes::Bytes::from(me.to_json()));
+        RawNode::bootstrap(self.raft_config(id), MemStorage::new(), [(id, Some(context))])
+            .map_err(start_failure)
+    }
+
+    /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
+    fn find_myself(&self) -> Result<Member, Fatal> {
+        let Options { name, initial_cluster, peer_urls, initial_cluster_token, .. } = self.options;
+        let Some((_, urls)) = initial_cluster.iter().find(|(member, _)| member == name) else {
+            return Err(Fatal::Bootstrap(format!(
+                "couldn't find local name \"{name}\" in the initial cluster configuration"
+            )));
+        };
+        if initial_cluster.len() > 1 {
+            return Err(Fatal::Bootstrap(
+                "--initial-cluster names several members: clusters are not built yet".to_owned(),
+            ));
+        }
+        let mut advertised = peer_urls.clone();
+        advertised.sort();
+        let mut urls = urls.clone();
+        urls.sort();
+        if advertised != urls {
+            return Err(Fatal::Bootstrap(format!(
+                "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
+                urls.join(","),
+                advertised.join(",")
+            )));
+        }
+        let id = state::member_id(&urls, initial_cluster_token, None);
+        Ok(Member { id, peer_urls: urls, name: name.clone(), ..Member::default() })
+    }
+
+    /// A member that has lived before.
+    fn restart(&self, snapshot: SnapshotMark, state: &State) -> Result<Log, Fatal> {
+        let disk = Arc::clone(&self.world.disk);
+        let (wal, recovered) = Wal::open_with(disk, &self.wal_dir, snapshot, self.wal_options())?;
+        let metadata = Metadata::decode(recovered.metadata.clone())
+            .map_err(|error| Fatal::Metadata(error.to_string()))?;
+        let (cluster_id, member_id) = (metadata.cluster_id(), metadata.node_id());
+        let nothing_promised =
+            snapshot.index == 0 && recovered.entries.is_empty() && recovered.hard_state.term() == 0;
+        let raft = if nothing_promised {
+            // The first start was cut short before anything of it was durable.
+            self.bootstrap(&self.find_myself()?)?
+        } else {
+            self.recover(snapshot, recovered, state, node_id(member_id)?)?
+        };
+        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
+    }
+
+    fn recover(
+        &self,
+        snapshot: SnapshotMark,
+        recovered: Recovered,
+        state: &State,
+        id: NodeId,
+    ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let applied = state.applied().index;
+        let last = recovered.entries.last().map_or(snapshot.index, raftpb_index);
+        if applied > last {
+            return Err(Fatal::Bootstrap(format!(
+                "the log ends at index {last}, but the db file holds index {applied}: \
+                 they do not belong together"
+            )));
+        }
+        let mut hard_state = wire::hard_state(&recovered.hard_state);
+        // What is applied was committed; the log is not synced for the commit index alone.
+        hard_state.commit = hard_state.commit.max(LogIndex(applied));
+        let conf_state = configuration(state)?;
+        let mut storage = MemStorage::at(SnapshotMeta {
+            id: EntryId::new(snapshot.term, snapshot.index),
+            conf_state,
+        });
+        let entries: Result<Vec<_>, _> = recovered.entries.into_iter().map(wire::entry).collect();
+        storage.append(entries?).map_err(|error| Fatal::Raft(error.to_string()))?;
+        storage.set_hard_state(hard_state);
+        let config = raft::Config { applied: LogIndex(applied), ..self.raft_config(id) };
+        RawNode::new(config, storage).map_err(start_failure)
+    }
+
+    fn raft_config(&self, id: NodeId) -> raft::Config {
+        raft::Config {
+            election_tick: self.options.election_ticks,
+            pre_vote: self.options.pre_vote,
+            seed: id.get() ^ self.world.clock.unix().as_nanos() as u64,
+            ..raft::Config::new(id)
+        }
+    }
+
+    fn wal_options(&self) -> wal::Options {
+        wal::Options { sync: !self.options.no_fsync, ..wal::Options::default() }
+    }
+
+    fn assemble(self, state: State, log: Log) -> Booted {
+        let Log { wal, raft, cluster_id, member_id, snapshot_index } = log;
+        let now = self.world.clock.now();
+        let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
+        let standing = Arc::new(Standing::default());
+        let expiry =
+            ExpiryOptions { retry: self.options.request_timeout(), ..ExpiryOptions::default() };
+        let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
+        let snapshots = Snapshots {
+            disk: Arc::clone(&self.world.disk),
+            snap_dir: self.snap_dir,
+            wal_dir: self.wal_dir,
+            count: self.options.snapshot_count,
+            max_snapshots: self.options.max_snapshots,
+            max_wals: self.options.max_wals,
+            last: snapshot_index,
+        };
+        let parts = Parts {
+            raft,
+            wal,
+            state,
+            member_id,
+            ids: Arc::clone(&ids),
+            standing: Arc::clone(&standing),
+            clockwork: Arc::clone(&clockwork),
+            compactor: Compactor::new(self.options.auto_compaction, now),
+            snapshots,
+        };
+        let pace = Pace {
+            tick: self.options.tick,
+            election_timeout: self.options.tick * self.options.election_ticks,
+            batch_interval: self.options.batch_interval,
+            batch_limit: self.options.batch_limit,
+        };
+        let drive = Drive::new(parts, pace, now);
+        Booted { drive, cluster_id, member_id, ids, standing, clockwork }
+    }
+}
+
+/// The configuration that belongs to what the db file holds: its members.
+fn configuration(state: &State) -> Result<ConfState, Fatal> {
+    let mut conf_state = ConfState::default();
+    for member in state.views().members.list() {
+        let id = node_id(member.id.0)?;
+        if member.is_learner {
+            conf_state.learners.push(id);
+        } else {
+            conf_state.voters.push(id);
+        }
+    }
+    Ok(conf_state)
+}
+
+fn raftpb_index(entry: &proto::raftpb::Entry) -> u64 {
+    entry.index()
+}
+
+fn node_id(id: u64) -> Result<NodeId, Fatal> {
+    NodeId::new(id).ok_or_else(|| Fatal::Metadata("member id 0".to_owned()))
+}
+
+fn start_failure(error: raft::StartError) -> Fatal {
+    Fatal::Raft(error.to_string())
+}

@@ -1,0 +1,100 @@
+use std::path::PathBuf;
+
+use state::Rejected;
+
+/// Why a request was not answered with a reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It was applied, and refused; the same on every member.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// It is larger than `--max-request-bytes`.
+    #[error("request is too large")]
+    TooLarge,
+    /// Too much waits to be applied.
+    #[error("too many requests")]
+    TooManyRequests,
+    /// No member leads.
+    #[error("no leader")]
+    NoLeader,
+    /// The member goes down, or had to stop.
+    #[error("server stopped")]
+    Stopped,
+    /// It took longer than it may. Whether it was done is not known.
+    #[error("request timed out")]
+    Timeout,
+    /// What was asked for lies before the last compaction.
+    #[error("required revision has been compacted")]
+    Compacted,
+    /// What was asked for has not happened.
+    #[error("required revision is a future revision")]
+    FutureRevision,
+    /// The db file could not be read.
+    #[error("{0}")]
+    Storage(String),
+}
+
+impl From<mvcc::Error> for Error {
+    fn from(error: mvcc::Error) -> Self {
+        match error {
+            mvcc::Error::Compacted => Self::Compacted,
+            mvcc::Error::FutureRevision => Self::FutureRevision,
+            other => Self::Storage(other.to_string()),
+        }
+    }
+}
+
+/// Why a member could not start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The log or a snapshot file.
+    #[error(transparent)]
+    Wal(#[from] wal::Error),
+    /// The state machine or its db file.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The db file, outside of apply.
+    #[error(transparent)]
+    Storage(#[from] mvcc::Error),
+    /// The db file, as it was opened.
+    #[error(transparent)]
+    Db(#[from] bolt::OpenError),
+    /// Consensus.
+    #[error("raft: {0}")]
+    Raft(String),
+    /// A file or directory.
+    #[error("{what} {path}: {source}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The log and the db file do not belong together.
+    #[error(
+        "the db file (consistent index {consistent_index}) is behind the snapshot in the log \
+         (index {snapshot_index}): restore the db file, or this member from a backup"
+    )]
+    DbBehindSnapshot {
+        /// What the db holds.
+        consistent_index: u64,
+        /// What the log builds on.
+        snapshot_index: u64,
+    },
+    /// An entry of the log makes no sense.
+    #[error("cannot apply entry {index}: {reason}")]
+    Entry {
+        /// Which one.
+        index: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The log's head is not readable.
+    #[error("the log's metadata cannot be read: {0}")]
+    Metadata(String),
+    /// The flags name no such member, or what the cluster needs is not given.
+    #[error("{0}")]
+    Bootstrap(String),
+}

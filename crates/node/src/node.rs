@@ -1,0 +1,585 @@
+//! The handle by which everybody else speaks to the member.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::Thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mvcc::{HashKv, Hub};
+use proto::Message as _;
+use proto::etcdserverpb::{
+    AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, LeaseCheckpoint,
+    LeaseCheckpointRequest, Member, RangeRequest, RequestHeader, ResponseHeader, StatusResponse,
+    TxnRequest,
+};
+use state::{LeaseId, MemberId, RangeReply, Renewal, Reply, TxnReply, Views};
+use tokio::sync::{oneshot, watch};
+
+use crate::boot::{Booted, World};
+use crate::compaction::Compactions;
+use crate::db::Committer;
+use crate::drive::{Answered, Beside, Drive, Flushed, no_space_alarm};
+use crate::ids::RequestIds;
+use crate::leases::Clockwork;
+use crate::queue::{Proposal, Queue};
+use crate::standing::Standing;
+use crate::{Error, SERVER_VERSION, metrics};
+
+/// Requests that may wait for the drive; more are refused.
+const QUEUE_LIMIT: usize = 5000;
+/// With more than this many waiting, the drive's own thread is the better place to step: the
+/// threads of requests have other work.
+const INLINE_LIMIT: usize = 4;
+/// Where steps take longer than this (in microseconds), a thread of requests cannot wait for one.
+const INLINE_MICROS: u64 = 1000;
+/// How often a keep-alive looks whether an expired lease is gone.
+const REVOKE_POLL: Duration = Duration::from_millis(20);
+
+/// The member as callers see it. Clones are the same member.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) cluster_id: u64,
+    pub(crate) member_id: u64,
+    pub(crate) views: Views,
+    pub(crate) ids: Arc<RequestIds>,
+    pub(crate) standing: Arc<Standing>,
+    pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) queue: Queue,
+    pub(crate) drive: Mutex<Drive>,
+    pub(crate) driver: Arc<OnceLock<Thread>>,
+    pub(crate) committer: Committer,
+    pub(crate) compactions: Compactions,
+    pub(crate) segments: std::sync::mpsc::Sender<wal::NextSegmentJob>,
+    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) limits: Limits,
+    /// How long steps take, smoothed.
+    step_micros: AtomicU64,
+}
+
+/// What requests may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) request_bytes: usize,
+    pub(crate) request_timeout: Duration,
+}
+
+/// A lease as `LeaseTimeToLive` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseStanding {
+    /// Whole seconds that are left.
+    pub remaining_seconds: i64,
+    /// What was granted.
+    pub granted_seconds: i64,
+    /// The keys attached, in byte order.
+    pub keys: Vec<Bytes>,
+}
+
+/// A consistent picture of the db file.
+#[derive(Debug)]
+pub struct Image {
+    tx: Arc<bolt::ReadTx>,
+}
+
+impl Image {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.tx.image_len()
+    }
+
+    /// Whether it has no bytes; it always has.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some of its bytes. Reads from disk on a thread that may wait.
+    pub async fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, Error> {
+        let tx = Arc::clone(&self.tx);
+        blocking(move || {
+            let mut buf = vec![0; bytes];
+            let read = tx
+                .read_image(offset, &mut buf)
+                .map_err(|error| Error::Storage(error.to_string()))?;
+            buf.truncate(read);
+            Ok(Bytes::from(buf))
+        })
+        .await
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(booted: Booted, parts: Around) -> Self {
+        let Booted { drive, cluster_id, member_id, ids, standing, clockwork } = booted;
+        let Around { world, driver, committer, compactions, segments, failure, limits } = parts;
+        Self {
+            views: drive.state().views().clone(),
+            world,
+            cluster_id,
+            member_id,
+            ids,
+            standing,
+            clockwork,
+            queue: Queue::default(),
+            drive: Mutex::new(drive),
+            driver,
+            committer,
+            compactions,
+            segments,
+            failure,
+            limits,
+            step_micros: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn drive(&self) -> MutexGuard<'_, Drive> {
+        self.drive.lock().expect("a drive that panics ends the process")
+    }
+
+    /// Steps the drive with all that waits. Without leave to wait for the lock, somebody else
+    /// steps it: who lets go of the drive looks at the queue once more.
+    pub(crate) fn step(&self, drive: &mut Drive, proposals: &mut Vec<Proposal>) {
+        let begun = self.world.clock.now();
+        self.queue.take(proposals);
+        match drive.step(begun, proposals) {
+            Ok(beside) => self.do_beside(beside),
+            Err(failure) => self.fail(&failure.to_string()),
+        }
+        let took = (self.world.clock.now() - begun).as_micros() as u64;
+        let smoothed = self.step_micros.load(Ordering::Relaxed);
+        self.step_micros.store((smoothed * 7 + took) / 8, Ordering::Relaxed);
+    }
+
+    fn do_beside(&self, beside: Beside) {
+        if beside.commit {
+            self.committer.sealed();
+        }
+        for job in beside.compactions {
+            self.compactions.add(job);
+        }
+        if let Some(job) = beside.next_segment {
+            // The thread outlives the drive.
+            let _ = self.segments.send(job);
+        }
+    }
+
+    /// The member cannot go on.
+    pub(crate) fn fail(&self, failure: &str) {
+        fail(&self.standing, &self.failure, failure);
+        self.wake();
+    }
+
+    /// Has the drive's thread look at the queue.
+    pub(crate) fn wake(&self) {
+        if let Some(thread) = self.driver.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Steps on this thread if nobody else does right now.
+    fn step_here(&self) {
+        let Ok(mut drive) = self.drive.try_lock() else { return };
+        self.step(&mut drive, &mut Vec::new());
+        drop(drive);
+        if self.queue.len() > 0 {
+            self.wake();
+        }
+    }
+}
+
+pub(crate) fn fail(standing: &Standing, failures: &watch::Sender<Option<String>>, failure: &str) {
+    tracing::error!(error = failure, "the member cannot go on");
+    standing.stopped.set(true);
+    standing.reads_freely.set(false);
+    failures.send_replace(Some(failure.to_owned()));
+}
+
+/// What stands around the drive.
+pub(crate) struct Around {
+    pub(crate) world: World,
+    pub(crate) driver: Arc<OnceLock<Thread>>,
+    pub(crate) committer: Committer,
+    pub(crate) compactions: Compactions,
+    pub(crate) segments: std::sync::mpsc::Sender<wal::NextSegmentJob>,
+    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) limits: Limits,
+}
+
+/// Wakes the drive's thread should the task that was to step the drive be dropped before.
+struct WakeOnDrop<'a> {
+    shared: &'a Shared,
+    armed: bool,
+}
+
+impl Drop for WakeOnDrop<'_> {
+    fn drop(&mut self) {
+        if self.armed {
+            self.shared.wake();
+        }
+    }
+}
+
+impl Node {
+    /// Sends a request through the log; answered when it is applied.
+    pub async fn propose(&self, request: InternalRaftRequest) -> Result<(Reply, i64), Error> {
+        let outcome = self.enqueue(request)?;
+        let answered = tokio::time::timeout(self.shared.limits.request_timeout, async {
+            self.see_to_step().await;
+            outcome.await
+        });
+        match answered.await {
+            Ok(Ok(answered)) => answered.map(|Answered { reply, revision }| (reply, revision)),
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        mut request: InternalRaftRequest,
+    ) -> Result<oneshot::Receiver<Result<Answered, Error>>, Error> {
+        let shared = &*self.shared;
+        if shared.standing.stopped.is_up() {
+            return Err(Error::Stopped);
+        }
+        request.header = Some(RequestHeader { id: shared.ids.next(), ..Default::default() });
+        let encoded = Bytes::from(request.encode_to_vec());
+        if encoded.len() > shared.limits.request_bytes {
+            return Err(Error::TooLarge);
+        }
+        let (answer, outcome) = oneshot::channel();
+        let proposal = Proposal { request: Arc::new(request), encoded, answer: Some(answer) };
+        if shared.queue.push(proposal, QUEUE_LIMIT) {
+            Ok(outcome)
+        } else {
+            Err(Error::TooManyRequests)
+        }
+    }
+
+    /// Sees to it that the drive takes what was queued. Others that are ready to run on this
+    /// thread get their turn first, so that they ride along.
+    async fn see_to_step(&self) {
+        let shared = &*self.shared;
+        if shared.step_micros.load(Ordering::Relaxed) > INLINE_MICROS {
+            shared.wake();
+            return;
+        }
+        let mut guard = WakeOnDrop { shared, armed: true };
+        tokio::task::yield_now().await;
+        guard.armed = false;
+        match shared.queue.len() {
+            0 => {}
+            1..=INLINE_LIMIT => shared.step_here(),
+            _ => shared.wake(),
+        }
+    }
+
+    /// Returns once everything that was acknowledged before the call is visible to reads.
+    pub async fn read_barrier(&self) -> Result<(), Error> {
+        let standing = &self.shared.standing;
+        if standing.reads_freely.is_up() {
+            return Ok(());
+        }
+        Err(if standing.stopped.is_up() { Error::Stopped } else { Error::NoLeader })
+    }
+
+    /// Answers a range from what is applied.
+    pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
+        Ok(self.shared.views.reader.range(&state::range_of(request))?.into())
+    }
+
+    /// Answers a transaction that only reads from what is applied.
+    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
+        let outcome = self.shared.views.read_txn(request);
+        Ok(outcome.map_err(|error| Error::Storage(error.to_string()))??)
+    }
+
+    /// Whether the db file has room for a request of this cost. If not, the alarm is raised
+    /// before the caller hears of it.
+    pub async fn check_quota(&self, cost: u64) -> Result<(), Error> {
+        let Err(no_space) = self.shared.views.check_quota(cost) else { return Ok(()) };
+        if !self.shared.views.alarms.any(AlarmType::Nospace) {
+            let alarm = Some(no_space_alarm(self.shared.member_id));
+            self.propose(InternalRaftRequest { alarm, ..Default::default() }).await?;
+        }
+        Err(no_space.into())
+    }
+
+    /// The header of an answer made now.
+    pub fn header(&self) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.shared.cluster_id,
+            member_id: self.shared.member_id,
+            revision: self.shared.views.reader.current_revision(),
+            raft_term: self.shared.standing.term.read(),
+        }
+    }
+
+    /// Where watchers are.
+    pub fn watch_hub(&self) -> &Hub {
+        &self.shared.views.hub
+    }
+
+    /// An id for a lease whose client did not choose one.
+    pub fn next_lease_id(&self) -> i64 {
+        self.shared.ids.next_lease()
+    }
+
+    /// Renews a lease: the TTL that it has again, or `None` where there is no such lease.
+    pub async fn renew_lease(&self, id: i64) -> Result<Option<i64>, Error> {
+        let id = LeaseId(id);
+        let deadline = self.now() + self.shared.limits.request_timeout;
+        loop {
+            let renewal = self.shared.clockwork.look().renew(self.now(), id);
+            match renewal {
+                Renewal::Renewed { ttl } => {
+                    metrics::LEASES_RENEWED.inc();
+                    return Ok(Some(ttl));
+                }
+                Renewal::NotFound => return Ok(None),
+                Renewal::NotPrimary => return Err(Error::NoLeader),
+                Renewal::ClearCheckpoint => {
+                    let checkpoint = LeaseCheckpoint { id: id.0, remaining_ttl: 0 };
+                    let checkpoints = vec![checkpoint];
+                    let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
+                    self.propose(InternalRaftRequest { lease_checkpoint, ..Default::default() })
+                        .await?;
+                }
+                // Its revoke is on its way; the answer waits for it, so that "gone" is true.
+                Renewal::Expired if self.now() >= deadline => return Err(Error::Timeout),
+                Renewal::Expired => tokio::time::sleep(REVOKE_POLL).await,
+            }
+        }
+    }
+
+    /// What is left of a lease; `None` where there is no such lease.
+    pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<LeaseStanding>, Error> {
+        let id = LeaseId(id);
+        let views = &self.shared.views;
+        let (Some(lease), Some(keys)) = (views.leases.lease(id), views.leases.keys(id)) else {
+            return Ok(None);
+        };
+        let remaining = self.shared.clockwork.look().remaining(self.now(), id);
+        let Some(remaining_seconds) = remaining else { return Ok(None) };
+        Ok(Some(LeaseStanding { remaining_seconds, granted_seconds: lease.ttl, keys }))
+    }
+
+    /// All leases, the one that ends first first.
+    pub fn leases(&self) -> Vec<i64> {
+        let expiry = self.shared.clockwork.look();
+        if expiry.is_primary() {
+            return expiry.by_remaining().into_iter().map(|id| id.0).collect();
+        }
+        drop(expiry);
+        self.shared.views.leases.list().into_iter().map(|lease| lease.id.0).collect()
+    }
+
+    /// The active alarms.
+    pub fn alarms(&self) -> Vec<AlarmMember> {
+        self.shared.views.alarms.get(AlarmType::None)
+    }
+
+    /// The members by id.
+    pub fn members(&self) -> Vec<Member> {
+        let members = self.shared.views.members.list().into_iter();
+        members
+            .map(|member| Member {
+                id: member.id.0,
+                name: member.name,
+                peer_urls: member.peer_urls,
+                client_urls: member.client_urls,
+                is_learner: member.is_learner,
+            })
+            .collect()
+    }
+
+    /// What the member says of itself.
+    pub fn status(&self) -> StatusResponse {
+        let Shared { standing, views, .. } = &*self.shared;
+        let mut errors = Vec::new();
+        if standing.leader.read() == 0 {
+            errors.push("etcdserver: no leader".to_owned());
+        }
+        errors.extend(self.alarms().iter().map(alarm_text));
+        let downgrade = views.members.downgrade();
+        let db = views.backend.db();
+        StatusResponse {
+            header: Some(self.header()),
+            version: SERVER_VERSION.to_owned(),
+            db_size: signed(db.size()),
+            leader: standing.leader.read(),
+            raft_index: standing.committed.read(),
+            raft_term: standing.term.read(),
+            raft_applied_index: standing.applied.read(),
+            errors,
+            db_size_in_use: signed(db.size_in_use()),
+            is_learner: self.is_learner(),
+            storage_version: self.storage_version(),
+            db_size_quota: quota_bytes(views),
+            downgrade_info: Some(DowngradeInfo {
+                enabled: downgrade.enabled,
+                target_version: downgrade.target_version,
+            }),
+        }
+    }
+
+    /// Whether a leader is known.
+    pub fn has_leader(&self) -> bool {
+        self.shared.standing.leader.read() != 0
+    }
+
+    /// Whether this member leads.
+    pub fn is_leader(&self) -> bool {
+        self.shared.standing.leader.read() == self.shared.member_id
+    }
+
+    /// Whether this member has no vote.
+    pub fn is_learner(&self) -> bool {
+        self.shared.views.members.is_learner(MemberId(self.shared.member_id))
+    }
+
+    /// The version that this member is.
+    pub fn server_version(&self) -> String {
+        SERVER_VERSION.to_owned()
+    }
+
+    /// What the members agreed to speak (`3.7.0`); empty while they have not.
+    pub fn cluster_version(&self) -> String {
+        self.shared.views.members.cluster_version().map_or_else(String::new, |it| it.to_string())
+    }
+
+    /// The version of the db file's schema; empty where it is too old to say.
+    pub fn storage_version(&self) -> String {
+        let version = self.shared.views.storage_version().ok().flatten();
+        version.map_or_else(String::new, |it| it.to_string())
+    }
+
+    /// A read that goes the way of all reads, for health checks.
+    pub fn probe_read(&self) -> Result<(), Error> {
+        let request = RangeRequest {
+            key: Bytes::from_static(b"\0"),
+            limit: 1,
+            keys_only: true,
+            serializable: true,
+            ..Default::default()
+        };
+        self.range(&request).map(drop)
+    }
+
+    /// Returns when the running compactions (up to `revision` at least, where it is one) are done
+    /// and in the db file.
+    pub async fn wait_compacted(&self, revision: i64) -> Result<(), Error> {
+        let mut finished = self.shared.compactions.finished();
+        let target = revision.min(self.shared.views.reader.compact_revision());
+        finished.wait_for(|finished| *finished >= target).await.map_err(|_| Error::Stopped)?;
+        self.flush().await
+    }
+
+    /// Returns when all that is applied by now is in the db file.
+    pub async fn flush(&self) -> Result<(), Error> {
+        let mut commits = self.shared.committer.commits();
+        loop {
+            let flushed = self.shared.drive().flush();
+            match flushed {
+                Flushed::Clean => return Ok(()),
+                Flushed::Sealed => self.shared.committer.sealed(),
+                Flushed::Busy => {}
+            }
+            commits.changed().await.map_err(|_| Error::Stopped)?;
+            if self.shared.standing.stopped.is_up() {
+                return Err(Error::Stopped);
+            }
+            if flushed == Flushed::Sealed {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A picture of the db file with all that is applied by now.
+    pub async fn image(&self) -> Result<Image, Error> {
+        self.flush().await?;
+        Ok(Image { tx: Arc::new(self.shared.views.backend.snapshot()) })
+    }
+
+    /// Makes the db file as small as it can be. Nothing else waits for it.
+    pub async fn defragment(&self) -> Result<(), Error> {
+        self.flush().await?;
+        metrics::DEFRAG_INFLIGHT.set(1);
+        let timer = metrics::BACKEND_DEFRAG.start_timer();
+        let done = self.shared.committer.vacuum().await;
+        timer.observe_duration();
+        metrics::DEFRAG_INFLIGHT.set(0);
+        done.map_err(|_| Error::Stopped)?.map_err(Error::Storage)
+    }
+
+    /// The hash of the whole db file.
+    pub async fn hash(&self) -> Result<u32, Error> {
+        self.flush().await?;
+        let reader = self.shared.views.reader.clone();
+        let timer = metrics::HASH.start_timer();
+        let hash = blocking(move || Ok(reader.hash()?)).await;
+        timer.observe_duration();
+        hash
+    }
+
+    /// The hash of the history of keys up to a revision.
+    pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
+        let reader = self.shared.views.reader.clone();
+        let timer = metrics::HASH_REV.start_timer();
+        let hash = blocking(move || Ok(reader.hash_kv(revision)?)).await;
+        timer.observe_duration();
+        hash
+    }
+
+    /// Brings the gauges up to date that nobody moves by itself.
+    pub fn refresh_metrics(&self) {
+        let Shared { standing, views, queue, .. } = &*self.shared;
+        metrics::HAS_LEADER.set(i64::from(self.has_leader()));
+        metrics::IS_LEADER.set(i64::from(self.is_leader()));
+        metrics::IS_LEARNER.set(i64::from(self.is_learner()));
+        metrics::PROPOSALS_COMMITTED.set(signed(standing.committed.read()));
+        metrics::PROPOSALS_APPLIED.set(signed(standing.applied.read()));
+        metrics::PROPOSALS_PENDING.set(signed(queue.len() as u64));
+        metrics::QUOTA_BYTES.set(quota_bytes(views));
+        metrics::DB_SIZE.set(signed(views.backend.db().size()));
+        metrics::DB_SIZE_IN_USE.set(signed(views.backend.db().size_in_use()));
+        metrics::KEYS.set(signed(views.reader.live_keys() as u64));
+        metrics::CURRENT_REVISION.set(views.reader.current_revision());
+        metrics::COMPACT_REVISION.set(views.reader.compact_revision());
+        let watch = views.hub.stats();
+        metrics::WATCH_STREAMS.set(signed(watch.streams));
+        metrics::WATCHERS.set(signed(watch.watchers));
+        metrics::SLOW_WATCHERS.set(signed(watch.slow_watchers()));
+        metrics::PENDING_EVENTS.set(signed(watch.pending_events));
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.world.clock.now()
+    }
+}
+
+/// The quota as etcd shows it: none is a negative number.
+fn quota_bytes(views: &Views) -> i64 {
+    views.quota().limit().map_or(-1, signed)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// An alarm in protobuf's text form, as clients print it.
+fn alarm_text(alarm: &AlarmMember) -> String {
+    let kind = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
+    format!("memberID:{} alarm:{kind}", alarm.member_id)
+}
+
+/// Runs what reads from disk for long on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?
+}

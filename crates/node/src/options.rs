@@ -1,0 +1,64 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::AutoCompaction;
+
+/// All that a member is told when it starts.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `--name`.
+    pub name: String,
+    /// `--data-dir`.
+    pub data_dir: PathBuf,
+    /// `--wal-dir`, where it is not in the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// `--initial-advertise-peer-urls`.
+    pub peer_urls: Vec<String>,
+    /// `--advertise-client-urls`.
+    pub client_urls: Vec<String>,
+    /// `--initial-cluster`: the peer URLs of each member, by name.
+    pub initial_cluster: Vec<(String, Vec<String>)>,
+    /// `--initial-cluster-token`.
+    pub initial_cluster_token: String,
+    /// `--heartbeat-interval`.
+    pub tick: Duration,
+    /// `--election-timeout`, in ticks.
+    pub election_ticks: u32,
+    /// `--pre-vote`.
+    pub pre_vote: bool,
+    /// `--snapshot-count`.
+    pub snapshot_count: u64,
+    /// `--max-snapshots`, 0 for all.
+    pub max_snapshots: usize,
+    /// `--max-wals`, 0 for all.
+    pub max_wals: usize,
+    /// `--quota-backend-bytes`: 0 for the default of 2 GiB, negative for none.
+    pub quota_bytes: i64,
+    /// `--backend-batch-interval`.
+    pub batch_interval: Duration,
+    /// `--backend-batch-limit`.
+    pub batch_limit: usize,
+    /// `--max-request-bytes`.
+    pub request_bytes: usize,
+    /// `--max-learners`.
+    pub max_learners: usize,
+    /// `--auto-compaction-mode` and `--auto-compaction-retention`.
+    pub auto_compaction: AutoCompaction,
+    /// `--compaction-batch-limit`.
+    pub compaction_batch: usize,
+    /// `--compaction-sleep-interval`.
+    pub compaction_pause: Duration,
+    /// `--unsafe-no-fsync`.
+    pub no_fsync: bool,
+    /// How many bytes of newest values are held in memory.
+    pub value_budget_bytes: usize,
+    /// How many bytes of db pages are held in memory.
+    pub page_cache_bytes: usize,
+}
+
+impl Options {
+    /// What one request may take: etcd's five seconds for the disk and two elections.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_secs(5) + self.tick * self.election_ticks * 2
+    }
+}

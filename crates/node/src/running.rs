@@ -1,0 +1,195 @@
+//! The threads of a member, from start to stop.
+
+use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use proto::etcdserverpb::InternalRaftRequest;
+use proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
+use state::{MemberId, Version};
+use tokio::sync::watch;
+
+use crate::boot::{World, boot};
+use crate::compaction::{Compactions, Pace};
+use crate::db::Committer;
+use crate::node::{Around, Limits, Node, Shared, fail};
+use crate::{Fatal, Options};
+
+/// The cluster version that a single member of this version sets.
+const CLUSTER_VERSION: Version = Version::new(3, 7);
+
+/// A member that runs. Who holds this stops it.
+pub struct Running {
+    node: Node,
+    options: Options,
+    failure: watch::Receiver<Option<String>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Running {
+    /// Opens the data directory, replays the log, and starts the threads.
+    pub fn start(world: World, options: Options) -> Result<Self, Fatal> {
+        crate::metrics::register();
+        let mut booted = boot(&world, &options)?;
+        let (failures, failure) = watch::channel(None);
+        let driver = Arc::new(OnceLock::<std::thread::Thread>::new());
+        let backend = booted.drive.state().views().backend.clone();
+        let (committer, db) = {
+            let (standing, driver) = (Arc::clone(&booted.standing), Arc::clone(&driver));
+            let failures = failures.clone();
+            Committer::start(backend, move |done| {
+                match done {
+                    Ok(()) => standing.commits.count(),
+                    Err(failure) => fail(&standing, &failures, &failure),
+                }
+                if let Some(thread) = driver.get() {
+                    thread.unpark();
+                }
+            })
+            .map_err(no_thread)?
+        };
+        let resumed = booted.drive.take_resumed_compaction();
+        let finished = match &resumed {
+            Some(_) => 0,
+            None => booted.drive.state().views().reader.compact_revision(),
+        };
+        let (compactions, compaction) = {
+            let (standing, failures) = (Arc::clone(&booted.standing), failures.clone());
+            let pace = Pace { batch: options.compaction_batch, pause: options.compaction_pause };
+            Compactions::start(pace, finished, move |error| {
+                fail(&standing, &failures, &error.to_string());
+            })
+            .map_err(no_thread)?
+        };
+        resumed.into_iter().for_each(|job| compactions.add(job));
+        let (segments, segment) = start_segments().map_err(no_thread)?;
+        let limits = Limits {
+            request_bytes: options.request_bytes,
+            request_timeout: options.request_timeout(),
+        };
+        let around = Around {
+            world,
+            driver: Arc::clone(&driver),
+            committer,
+            compactions,
+            segments,
+            failure: failures,
+            limits,
+        };
+        let node = Node { shared: Arc::new(Shared::new(booted, around)) };
+        let drive = start_drive(Arc::clone(&node.shared)).map_err(no_thread)?;
+        let threads = vec![drive, db, compaction, segment];
+        Ok(Self { node, options, failure, threads })
+    }
+
+    /// The handle for callers.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Turns to the reason once the member cannot go on.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.clone()
+    }
+
+    /// Tells the cluster who this member is and which version it speaks; then it is ready to
+    /// serve.
+    pub async fn publish(&self) -> Result<(), crate::Error> {
+        let member_id = self.node.shared.member_id;
+        let attributes = Attributes {
+            name: self.options.name.clone(),
+            client_urls: self.options.client_urls.clone(),
+        };
+        let set = ClusterMemberAttrSetRequest { member_id, member_attributes: Some(attributes) };
+        self.propose(InternalRaftRequest {
+            cluster_member_attr_set: Some(Box::new(set)),
+            ..Default::default()
+        })
+        .await?;
+        tracing::info!(
+            "local-member-id" = %MemberId(member_id),
+            "cluster-id" = %format_args!("{:x}", self.node.shared.cluster_id),
+            "published local member to cluster through raft"
+        );
+        let agreed = self.node.shared.views.members.cluster_version();
+        if agreed.is_none_or(|agreed| agreed < CLUSTER_VERSION) {
+            let set = ClusterVersionSetRequest { ver: CLUSTER_VERSION.to_string() };
+            self.propose(InternalRaftRequest {
+                cluster_version_set: Some(Box::new(set)),
+                ..Default::default()
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Proposes again while there is no leader yet.
+    async fn propose(&self, request: InternalRaftRequest) -> Result<(), crate::Error> {
+        loop {
+            match self.node.propose(request.clone()).await {
+                Err(crate::Error::NoLeader) => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    /// Stops the threads in order and leaves everything applied in the db file.
+    pub fn stop(self) -> Result<(), Fatal> {
+        let Self { node, threads, failure, .. } = self;
+        let shared = node.shared;
+        shared.standing.stopped.set(true);
+        shared.wake();
+        shared.committer.stop();
+        shared.compactions.stop();
+        let mut threads = threads.into_iter();
+        let failed = failure.borrow().clone();
+        for thread in threads.by_ref().take(3) {
+            thread.join().map_err(|_| Fatal::Raft("a thread has panicked".to_owned()))?;
+        }
+        match failed {
+            Some(failure) => Err(Fatal::Raft(failure)),
+            None => shared.drive().close(),
+        }
+    }
+}
+
+fn no_thread(source: std::io::Error) -> Fatal {
+    Fatal::Io { what: "start a thread of", path: std::path::PathBuf::new(), source }
+}
+
+fn start_drive(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("drive".to_owned()).spawn(move || {
+        let known = shared.driver.set(std::thread::current());
+        known.expect("a member has one drive");
+        let mut proposals = Vec::new();
+        while !shared.standing.stopped.is_up() {
+            let wake_at = {
+                let mut drive = shared.drive();
+                shared.step(&mut drive, &mut proposals);
+                drive.wake_at()
+            };
+            if shared.queue.len() == 0 {
+                std::thread::park_timeout(wake_at.saturating_sub(shared.world.clock.now()));
+            }
+        }
+        // Those who still wait hear that it is over when their answers are dropped.
+        shared.queue.take(&mut proposals);
+    })
+}
+
+/// The thread that prepares log segments. It ends with the last sender.
+fn start_segments() -> std::io::Result<(mpsc::Sender<wal::NextSegmentJob>, JoinHandle<()>)> {
+    let (jobs, inbox) = mpsc::channel::<wal::NextSegmentJob>();
+    let thread = std::thread::Builder::new().name("segments".to_owned()).spawn(move || {
+        for job in inbox {
+            if let Err(error) = job.run() {
+                // The log then makes the segment itself when it needs it, and says so if it cannot.
+                tracing::warn!(error = %error, "failed to prepare the next log segment");
+            }
+        }
+    })?;
+    Ok((jobs, thread))
+}
