@@ -1,1 +1,30 @@
 //! Doors for clients: the rpc table, gRPC, and the operator's HTTP.
+//!
+//! ```text
+//!   socket -> [ door ] --HTTP/2, gRPC--> [ grpc ] --> [ rpc table ] --> [ service/* ] --> node
+//!                 `------ other HTTP ---> [ ops ]                                    `--> node
+//! ```
+//!
+//! A handler takes an encoded request and who calls, and gives an encoded reply or a status; it
+//! names no type of the transport. Values that the store has encoded are copied into replies as
+//! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
+//! the db file.
+//!
+//! Files in reading order: `rpc`, `service/`, `reply`, `encode`, `error`, `status`; then `server`,
+//! `door`, `grpc/`, `ops/`, `metrics`.
+
+mod door;
+mod encode;
+mod error;
+mod grpc;
+mod metrics;
+mod ops;
+mod reply;
+mod rpc;
+mod server;
+mod service;
+mod status;
+
+pub use door::Offer;
+pub use server::{ListenError, Server};
+pub use service::{Limits, Services};

@@ -1,0 +1,107 @@
+//! The operator's HTTP: health, version, metrics.
+
+mod health;
+mod process;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
+use prometheus::{Encoder as _, TextEncoder};
+
+use crate::door::Offer;
+use crate::service::Services;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// Makes the metrics of this door visible before they count.
+pub(crate) fn register() {
+    health::register();
+}
+
+/// Answers a plain HTTP request.
+pub(crate) async fn answer(
+    services: &Arc<Services>,
+    offer: Offer,
+    request: &request::Parts,
+) -> Response<Bytes> {
+    if offer == Offer::Grpc {
+        return not_found();
+    }
+    if request.method == Method::OPTIONS && offer != Offer::Metrics {
+        return Response::new(Bytes::new());
+    }
+    let path = request.uri.path();
+    match path {
+        "/metrics" => metrics(services),
+        "/health" => get_only(request, health::health(services, request)).await,
+        "/version" if offer != Offer::Metrics => {
+            get_only(request, async { version(services) }).await
+        }
+        _ => match health::Probe::of(path) {
+            Some(probe) => get_only(request, probe.answer(services, request)).await,
+            None => not_found(),
+        },
+    }
+}
+
+async fn get_only(
+    request: &request::Parts,
+    answer: impl Future<Output = Response<Bytes>>,
+) -> Response<Bytes> {
+    if request.method == Method::GET {
+        return answer.await;
+    }
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
+
+fn version(services: &Services) -> Response<Bytes> {
+    let unless_empty = |text: String, otherwise: &str| {
+        if text.is_empty() { otherwise.to_owned() } else { text }
+    };
+    let body = serde_json::json!({
+        "etcdserver": services.node.server_version(),
+        "etcdcluster": unless_empty(services.node.cluster_version(), "not_decided"),
+        "storage": unless_empty(services.node.storage_version(), "unknown"),
+    });
+    // The order of keys is part of what scripts compare.
+    let body = format!(
+        r#"{{"etcdserver":{},"etcdcluster":{},"storage":{}}}"#,
+        body["etcdserver"], body["etcdcluster"], body["storage"]
+    );
+    typed(StatusCode::OK, JSON, body)
+}
+
+fn metrics(services: &Services) -> Response<Bytes> {
+    services.node.refresh_metrics();
+    process::refresh();
+    let encoder = TextEncoder::new();
+    let mut body = Vec::new();
+    match encoder.encode(&prometheus::gather(), &mut body) {
+        Ok(()) => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
+        Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, format!("{failure}\n")),
+    }
+}
+
+fn not_found() -> Response<Bytes> {
+    error(StatusCode::NOT_FOUND, "404 page not found\n")
+}
+
+/// A plain text answer that browsers must not take for anything else.
+fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = typed(code, TEXT, text);
+    response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn typed(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,125 @@
+//! The rpc table: every call that a client can make, by its gRPC path.
+//!
+//! A handler is a plain async function from the encoded request and the caller to the encoded
+//! reply or a [`Status`]; it names no type of a transport. gRPC is served from this table, and
+//! whatever else speaks for it later (JSON) is too.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::metrics::RpcMetrics;
+use crate::service::Services;
+use crate::status::Status;
+
+/// A boxed future that any of the runtimes may run.
+pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Who calls, as far as the transport knows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    /// The metadata `hasleader: true` was sent.
+    pub(crate) require_leader: bool,
+    /// The metadata `client-api-version`, or `unknown`.
+    pub(crate) api_version: Option<String>,
+}
+
+/// The messages of a streaming request, one at a time.
+pub(crate) trait Requests: Send {
+    /// The next message; `None` after the client has closed its half.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
+}
+
+/// The way back to the client of a stream. The peer sets the pace.
+pub(crate) trait Replies: Send {
+    /// Ready when the next [`Replies::send`] will not pile up in memory; fails when the client is
+    /// gone.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>>;
+    /// Sends one message.
+    fn send(&mut self, message: Bytes) -> Result<(), Status>;
+}
+
+/// Waits until the stream takes another message, then sends it.
+pub(crate) async fn send(replies: &mut dyn Replies, message: Bytes) -> Result<(), Status> {
+    std::future::poll_fn(|cx| replies.poll_ready(cx)).await?;
+    replies.send(message)
+}
+
+/// The next request message of a stream.
+pub(crate) async fn next(requests: &mut dyn Requests) -> Option<Result<Bytes, Status>> {
+    std::future::poll_fn(|cx| requests.poll_next(cx)).await
+}
+
+pub(crate) type Unary = fn(Arc<Services>, Caller, Bytes) -> BoxFuture<Result<Bytes, Status>>;
+pub(crate) type Streaming =
+    fn(Arc<Services>, Caller, Box<dyn Requests>, Box<dyn Replies>) -> BoxFuture<Result<(), Status>>;
+
+/// How a call is made.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// One message in, one out.
+    Unary(Unary),
+    /// One message in, many out.
+    ServerStream(Streaming),
+    /// Many in, many out.
+    Bidi(Streaming),
+}
+
+impl Kind {
+    /// The value of the metric label `grpc_type`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Unary(_) => "unary",
+            Self::ServerStream(_) => "server_stream",
+            Self::Bidi(_) => "bidi_stream",
+        }
+    }
+}
+
+/// One row of the table.
+pub(crate) struct Rpc {
+    /// The full service name, as in `etcdserverpb.KV`.
+    pub(crate) service: &'static str,
+    /// How it is called, and what answers.
+    pub(crate) kind: Kind,
+    /// Its counters.
+    pub(crate) metrics: RpcMetrics,
+}
+
+/// All rows, found by path (`/etcdserverpb.KV/Put`).
+pub(crate) struct Table {
+    rows: HashMap<String, Rpc>,
+}
+
+impl Table {
+    /// The table of these rows.
+    pub(crate) fn new(rows: Vec<(&'static str, &'static str, Kind)>) -> Self {
+        let rows = rows
+            .into_iter()
+            .map(|(service, method, kind)| {
+                let metrics = RpcMetrics::new(service, method, kind.label());
+                (format!("/{service}/{method}"), Rpc { service, kind, metrics })
+            })
+            .collect();
+        Self { rows }
+    }
+
+    /// The row of a path.
+    pub(crate) fn find(&self, path: &str) -> Option<&Rpc> {
+        self.rows.get(path)
+    }
+
+    /// What gRPC answers for a path that is no row.
+    pub(crate) fn unknown(&self, path: &str) -> Status {
+        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        let text = if self.rows.values().any(|rpc| rpc.service == service) {
+            format!("unknown method {method} for service {service}")
+        } else {
+            format!("unknown service {service}")
+        };
+        Status::new(crate::status::Code::Unimplemented, text)
+    }
+}

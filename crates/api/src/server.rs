@@ -1,0 +1,171 @@
+//! The threads that serve clients: one runtime per core, connections handed out in turn.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use net::{BindError, Connection, ConnectionLimit, Listener, LocalAddress, SocketOptions, Url};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::door::{self, Offer};
+use crate::service::Services;
+
+/// Connections that a worker has not picked up yet; more are closed at once.
+const INBOX_CONNECTIONS: usize = 4096;
+/// After a failed accept (too many open files), how long to leave the listener alone.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address cannot be told.
+    #[error("cannot tell the bound address: {0}")]
+    Address(#[from] io::Error),
+    /// The server goes down.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// The client side of a member: accepts connections and answers calls until it is stopped.
+#[derive(Debug)]
+pub struct Server {
+    workers: Vec<Worker>,
+    stop: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    inbox: mpsc::Sender<Task>,
+    runtime: Handle,
+    thread: JoinHandle<()>,
+}
+
+/// What a worker is given to do.
+#[derive(Debug)]
+enum Task {
+    Listen { listener: Listener, offer: Offer, everybody: Vec<mpsc::Sender<Task>> },
+    Serve { connection: Connection, offer: Offer },
+}
+
+impl Server {
+    /// Starts `threads` runtimes. When the server is stopped, calls under way get `grace` to end.
+    pub fn start(services: &Arc<Services>, threads: usize, grace: Duration) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let mut workers = Vec::new();
+        for number in 0..threads.max(1) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (inbox, tasks) = mpsc::channel(INBOX_CONNECTIONS);
+            let (services, stopped) = (Arc::clone(services), stopped.clone());
+            let handle = runtime.handle().clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("api-{number}"))
+                .spawn(move || runtime.block_on(work(services, tasks, stopped, grace)))?;
+            workers.push(Worker { inbox, runtime: handle, thread });
+        }
+        Ok(Self { workers, stop })
+    }
+
+    /// Opens `url` and serves what `offer` says to whoever connects. The answer is where it
+    /// really listens, which a port of 0 leaves to the system.
+    pub fn listen(
+        &self,
+        url: &Url,
+        options: SocketOptions,
+        limit: ConnectionLimit,
+        offer: Offer,
+    ) -> Result<LocalAddress, ListenError> {
+        let first = self.workers.first().ok_or(ListenError::Stopping)?;
+        let listener = {
+            let _entered = first.runtime.enter();
+            Listener::bind(url, options, limit)?
+        };
+        let address = listener.local_address()?;
+        let everybody = self.workers.iter().map(|worker| worker.inbox.clone()).collect();
+        let task = Task::Listen { listener, offer, everybody };
+        first.inbox.try_send(task).map_err(|_| ListenError::Stopping)?;
+        Ok(address)
+    }
+
+    /// Takes no more connections, lets calls end within the grace, and joins the threads.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        for worker in self.workers {
+            drop(worker.inbox);
+            worker.thread.join().expect("a panicking worker has ended the process");
+        }
+    }
+}
+
+async fn work(
+    services: Arc<Services>,
+    mut tasks: mpsc::Receiver<Task>,
+    mut stop: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let stopped = stop.clone();
+    let mut running = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(task) = tasks.recv() => {
+                start(&services, &mut running, task, &stopped);
+            }
+            Some(_) = running.join_next(), if !running.is_empty() => {}
+        }
+    }
+    let all_end = async { while running.join_next().await.is_some() {} };
+    // What is not done by then ends with the runtime.
+    let _ = tokio::time::timeout(grace, all_end).await;
+}
+
+fn start(
+    services: &Arc<Services>,
+    running: &mut JoinSet<()>,
+    task: Task,
+    stop: &watch::Receiver<bool>,
+) {
+    match task {
+        Task::Listen { listener, offer, everybody } => {
+            running.spawn(accept(listener, offer, everybody, stop.clone()));
+        }
+        Task::Serve { connection, offer } => {
+            let Connection { stream, permit, .. } = connection;
+            let Ok(stream) = stream.onto_current_runtime() else { return };
+            let (services, stop) = (Arc::clone(services), stop.clone());
+            running.spawn(async move {
+                door::serve(services, stream, offer, stop).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+async fn accept(
+    listener: Listener,
+    offer: Offer,
+    workers: Vec<mpsc::Sender<Task>>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut turn = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok(connection) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        // A worker whose inbox is full is beyond help; the peer sees the connection close.
+        let _ = workers[turn % workers.len()].try_send(Task::Serve { connection, offer });
+        turn += 1;
+    }
+}

@@ -1,0 +1,178 @@
+//! `etcdserverpb.KV`: range, put, delete, txn, compact.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::etcdserverpb::{
+    CompactionRequest, DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest,
+    ResponseHeader, TxnRequest,
+};
+use state::{RangeReply, Reply};
+
+use super::{Services, checks, decode};
+use crate::encode::Encoder;
+use crate::rpc::{self, Caller, Replies, Requests};
+use crate::status::Status;
+use crate::{error, reply};
+
+/// Rows in the first message of a streamed range.
+const FIRST_CHUNK_ROWS: i64 = 10;
+
+pub(super) async fn range(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: RangeRequest = decode(request)?;
+    checks::range(&request)?;
+    if !request.serializable {
+        services.node.read_barrier().await?;
+    }
+    let rows = services.node.range(&request)?;
+    Ok(reply::range(services.node.header(), &rows))
+}
+
+/// A range in pieces, all of the revision that the first one saw.
+pub(super) async fn range_stream(
+    services: Arc<Services>,
+    _caller: Caller,
+    mut requests: Box<dyn Requests>,
+    mut replies: Box<dyn Replies>,
+) -> Result<(), Status> {
+    let Some(request) = rpc::next(&mut *requests).await else { return Ok(()) };
+    let mut request: RangeRequest = decode(request?)?;
+    checks::range_stream(&request)?;
+    if !request.serializable {
+        services.node.read_barrier().await?;
+    }
+    let header = services.node.header();
+    let limit = request.limit.max(0);
+    let mut sent = 0;
+    let mut chunk_rows = FIRST_CHUNK_ROWS;
+    let mut total = None;
+    loop {
+        request.limit = if limit == 0 { chunk_rows } else { chunk_rows.min(limit - sent) };
+        let mut rows = services.node.range(&request)?;
+        if request.revision <= 0 {
+            request.revision = rows.revision;
+        }
+        // What lies beyond the chunk counts in the first one alone.
+        let total = *total.get_or_insert(rows.count);
+        sent += rows.kvs.len() as i64;
+        let done = !rows.more || (limit > 0 && sent >= limit) || request.count_only;
+        if done {
+            rows.count = total;
+            let message = reply::range(header, &rows);
+            return rpc::send(&mut *replies, wrapped(&message)).await;
+        }
+        let last = rows.kvs.last().and_then(|kv| mvcc::KvFields::parse(kv).ok());
+        request.key = last.map(|kv| after(kv.key)).unwrap_or_default();
+        let message = rows_alone(&rows);
+        chunk_rows = next_chunk(chunk_rows, message.len(), services.limits.request_bytes);
+        rpc::send(&mut *replies, wrapped(&message)).await?;
+    }
+}
+
+/// The first key behind this one.
+fn after(key: &[u8]) -> Bytes {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    Bytes::from(next)
+}
+
+/// Chunks grow or shrink until they fill about half a message.
+fn next_chunk(rows: i64, bytes: usize, message_bytes: usize) -> i64 {
+    if bytes < message_bytes / 2 {
+        rows.saturating_mul(2)
+    } else if bytes > message_bytes * 2 {
+        (rows / 2).max(1)
+    } else {
+        rows
+    }
+}
+
+fn rows_alone(rows: &RangeReply) -> Bytes {
+    let mut encoder = Encoder::default();
+    for kv in &rows.kvs {
+        encoder.part(2, kv);
+    }
+    encoder.finish()
+}
+
+/// A `RangeStreamResponse` around a `RangeResponse`.
+fn wrapped(range_response: &[u8]) -> Bytes {
+    let mut encoder = Encoder::with_capacity(range_response.len() + 8);
+    encoder.part(1, range_response);
+    encoder.finish()
+}
+
+pub(super) async fn put(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: PutRequest = decode(request)?;
+    services.node.check_quota(state::put_cost(&request)).await?;
+    checks::put(&request)?;
+    propose(&services, InternalRaftRequest { put: Some(request), ..Default::default() }).await
+}
+
+pub(super) async fn delete_range(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: DeleteRangeRequest = decode(request)?;
+    checks::delete_range(&request)?;
+    let proposal = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
+    propose(&services, proposal).await
+}
+
+pub(super) async fn txn(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: TxnRequest = decode(request)?;
+    services.node.check_quota(state::txn_cost(&request)).await?;
+    checks::txn(&request, services.limits.txn_ops)?;
+    if !state::is_read_only(&request) {
+        return propose(
+            &services,
+            InternalRaftRequest { txn: Some(request), ..Default::default() },
+        )
+        .await;
+    }
+    if !state::is_serializable(&request) {
+        services.node.read_barrier().await?;
+    }
+    let outcome = services.node.read_txn(&request)?;
+    Ok(reply::encode(services.node.header(), &Reply::Txn(outcome)))
+}
+
+pub(super) async fn compact(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: CompactionRequest = decode(request)?;
+    let (revision, physical) = (request.revision, request.physical);
+    let proposal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
+    let outcome = propose(&services, proposal).await;
+    // Also where somebody else compacted first: what the caller wants is that it is over.
+    if physical && (outcome.is_ok() || outcome == Err(error::COMPACTED)) {
+        services.node.wait_compacted(revision).await?;
+    }
+    outcome
+}
+
+/// Sends a request through the log and encodes what it answers.
+pub(super) async fn propose(
+    services: &Services,
+    request: InternalRaftRequest,
+) -> Result<Bytes, Status> {
+    let (reply, revision) = services.node.propose(request).await?;
+    let header = ResponseHeader { revision, ..services.node.header() };
+    Ok(reply::encode(header, &reply))
+}

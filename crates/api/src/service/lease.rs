@@ -1,0 +1,87 @@
+//! `etcdserverpb.Lease`: keys that go when their owner does.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::etcdserverpb::{
+    InternalRaftRequest, LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseStatus,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+};
+
+use super::{Services, decode, encode, kv};
+use crate::rpc::{self, Caller, Replies, Requests};
+use crate::status::Status;
+
+pub(super) async fn grant(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let mut request: LeaseGrantRequest = decode(request)?;
+    if request.id == 0 {
+        request.id = services.node.next_lease_id();
+    }
+    let proposal = InternalRaftRequest { lease_grant: Some(request), ..Default::default() };
+    kv::propose(&services, proposal).await
+}
+
+pub(super) async fn revoke(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: LeaseRevokeRequest = decode(request)?;
+    let proposal = InternalRaftRequest { lease_revoke: Some(request), ..Default::default() };
+    kv::propose(&services, proposal).await
+}
+
+/// One answer for each message, in their order. A lease that is gone is answered with TTL 0.
+pub(super) async fn keep_alive(
+    services: Arc<Services>,
+    _caller: Caller,
+    mut requests: Box<dyn Requests>,
+    mut replies: Box<dyn Replies>,
+) -> Result<(), Status> {
+    while let Some(request) = rpc::next(&mut *requests).await {
+        let request: LeaseKeepAliveRequest = decode(request?)?;
+        // The header is taken before: it must not promise more than the renewal saw.
+        let header = services.node.header();
+        let ttl = services.node.renew_lease(request.id).await?.unwrap_or(0);
+        let reply = LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl };
+        rpc::send(&mut *replies, encode(&reply)).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn time_to_live(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: LeaseTimeToLiveRequest = decode(request)?;
+    let header = Some(services.node.header());
+    let Some(lease) = services.node.lease_time_to_live(request.id).await? else {
+        let gone =
+            LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
+        return Ok(encode(&gone));
+    };
+    let keys = if request.keys { lease.keys } else { Vec::new() };
+    Ok(encode(&LeaseTimeToLiveResponse {
+        header,
+        id: request.id,
+        ttl: lease.remaining_seconds,
+        granted_ttl: lease.granted_seconds,
+        keys,
+    }))
+}
+
+pub(super) async fn leases(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let LeaseLeasesRequest {} = decode(request)?;
+    let leases = services.node.leases().into_iter().map(|id| LeaseStatus { id }).collect();
+    Ok(encode(&LeaseLeasesResponse { header: Some(services.node.header()), leases }))
+}

@@ -1,0 +1,124 @@
+//! `etcdserverpb.Maintenance`: alarms, status, hashes, the snapshot stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proto::etcdserverpb::{
+    AlarmRequest, DefragmentRequest, DefragmentResponse, HashKvRequest, HashKvResponse,
+    HashRequest, HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse,
+    StatusRequest,
+};
+use sha2::{Digest, Sha256};
+
+use super::{Services, decode, encode, kv};
+use crate::encode::Encoder;
+use crate::error;
+use crate::rpc::{self, Caller, Replies, Requests};
+use crate::status::Status;
+
+/// The piece size of the snapshot stream, as clients know it.
+const SNAPSHOT_BLOB_BYTES: usize = 32 * 1024;
+
+pub(super) async fn alarm(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: AlarmRequest = decode(request)?;
+    let proposal = InternalRaftRequest { alarm: Some(request), ..Default::default() };
+    kv::propose(&services, proposal).await
+}
+
+pub(super) async fn status(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let StatusRequest {} = decode(request)?;
+    Ok(encode(&services.node.status()))
+}
+
+pub(super) async fn defragment(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let DefragmentRequest {} = decode(request)?;
+    services.node.defragment().await?;
+    Ok(encode(&DefragmentResponse::default()))
+}
+
+pub(super) async fn hash(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let HashRequest {} = decode(request)?;
+    let hash = services.node.hash().await?;
+    Ok(encode(&HashResponse { header: Some(services.node.header()), hash }))
+}
+
+pub(super) async fn hash_kv(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: HashKvRequest = decode(request)?;
+    let hashed = services.node.hash_kv(request.revision).await?;
+    Ok(encode(&HashKvResponse {
+        header: Some(services.node.header()),
+        hash: hashed.hash,
+        compact_revision: hashed.compact_revision,
+        hash_revision: hashed.revision,
+    }))
+}
+
+/// One member has nobody to hand leadership to.
+pub(super) async fn move_leader(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: MoveLeaderRequest = decode(request)?;
+    let header = services.node.header();
+    if !services.node.is_leader() {
+        return Err(error::NOT_LEADER);
+    }
+    if request.target_id != header.member_id {
+        return Err(error::BAD_TRANSFEREE);
+    }
+    Ok(encode(&MoveLeaderResponse::default()))
+}
+
+/// The db file as it is now, piece by piece, then its SHA-256 as a message of its own.
+pub(super) async fn snapshot(
+    services: Arc<Services>,
+    _caller: Caller,
+    mut requests: Box<dyn Requests>,
+    mut replies: Box<dyn Replies>,
+) -> Result<(), Status> {
+    if let Some(request) = rpc::next(&mut *requests).await {
+        let _: proto::etcdserverpb::SnapshotRequest = decode(request?)?;
+    }
+    let image = services.node.image().await?;
+    let version = services.node.storage_version();
+    let total = image.len();
+    let mut digest = Sha256::new();
+    let mut sent = 0;
+    while sent < total {
+        let piece = usize::try_from(total - sent)
+            .map_or(SNAPSHOT_BLOB_BYTES, |left| left.min(SNAPSHOT_BLOB_BYTES));
+        let blob = image.read(sent, piece).await?;
+        digest.update(&blob);
+        sent += blob.len() as u64;
+        rpc::send(&mut *replies, chunk(total - sent, &blob, &version)).await?;
+    }
+    rpc::send(&mut *replies, chunk(0, &digest.finalize(), &version)).await
+}
+
+/// A `SnapshotResponse`.
+fn chunk(remaining: u64, blob: &[u8], version: &str) -> Bytes {
+    let mut encoder = Encoder::with_capacity(blob.len() + 64);
+    encoder.number(2, remaining).part(3, blob).text(4, version);
+    encoder.finish()
+}

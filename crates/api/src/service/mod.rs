@@ -1,0 +1,128 @@
+//! The calls, one file per gRPC service: from a request to reply bytes, naming no transport.
+
+mod checks;
+mod cluster;
+mod health;
+mod kv;
+mod lease;
+mod maintenance;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use node::Node;
+use proto::Message;
+
+use crate::rpc::{Caller, Kind, Table};
+use crate::status::{Code, Status};
+use crate::{error, metrics, ops};
+
+/// What clients may ask for at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// `--max-request-bytes`: one request as it goes into the log.
+    pub request_bytes: usize,
+    /// `--max-txn-ops`: operations in one list of a transaction.
+    pub txn_ops: usize,
+    /// `--max-concurrent-streams`: calls at a time on one connection.
+    pub concurrent_streams: u32,
+    /// `--watch-progress-notify-interval`.
+    pub watch_progress_interval: Duration,
+}
+
+/// What a message may be larger than the largest request: gRPC's own envelope.
+const OVERHEAD_BYTES: usize = 512 * 1024;
+
+impl Limits {
+    /// The largest message that is read, and the size at which a watch response is split.
+    pub(crate) fn message_bytes(&self) -> usize {
+        self.request_bytes + OVERHEAD_BYTES
+    }
+}
+
+/// What all calls share: the member, the table, the limits.
+pub struct Services {
+    pub(crate) node: Node,
+    pub(crate) table: Table,
+    pub(crate) limits: Limits,
+}
+
+impl Services {
+    /// The services of this member.
+    pub fn new(node: Node, limits: Limits) -> Arc<Self> {
+        ops::register();
+        metrics::register();
+        Arc::new(Self { node, table: Table::new(rows()), limits })
+    }
+
+    /// What is checked of every call before its handler runs.
+    pub(crate) fn admit(&self, caller: &Caller, kind: Kind) -> Result<(), Status> {
+        let label = if matches!(kind, Kind::Unary(_)) { "unary" } else { "stream" };
+        metrics::count_client(label, caller.api_version.as_deref());
+        if caller.require_leader && !self.node.has_leader() {
+            return Err(error::NO_LEADER);
+        }
+        Ok(())
+    }
+}
+
+/// Makes a table entry of a plain async function.
+macro_rules! unary {
+    ($handler:path) => {
+        Kind::Unary(|services, caller, request| Box::pin($handler(services, caller, request)))
+    };
+}
+macro_rules! streaming {
+    ($kind:ident, $handler:path) => {
+        Kind::$kind(|services, caller, requests, replies| {
+            Box::pin($handler(services, caller, requests, replies))
+        })
+    };
+}
+
+fn rows() -> Vec<(&'static str, &'static str, Kind)> {
+    const KV: &str = "etcdserverpb.KV";
+    const WATCH: &str = "etcdserverpb.Watch";
+    const LEASE: &str = "etcdserverpb.Lease";
+    const CLUSTER: &str = "etcdserverpb.Cluster";
+    const MAINTENANCE: &str = "etcdserverpb.Maintenance";
+    const HEALTH: &str = "grpc.health.v1.Health";
+    vec![
+        (KV, "Range", unary!(kv::range)),
+        (KV, "RangeStream", streaming!(ServerStream, kv::range_stream)),
+        (KV, "Put", unary!(kv::put)),
+        (KV, "DeleteRange", unary!(kv::delete_range)),
+        (KV, "Txn", unary!(kv::txn)),
+        (KV, "Compact", unary!(kv::compact)),
+        (WATCH, "Watch", streaming!(Bidi, watch::watch)),
+        (LEASE, "LeaseGrant", unary!(lease::grant)),
+        (LEASE, "LeaseRevoke", unary!(lease::revoke)),
+        (LEASE, "LeaseKeepAlive", streaming!(Bidi, lease::keep_alive)),
+        (LEASE, "LeaseTimeToLive", unary!(lease::time_to_live)),
+        (LEASE, "LeaseLeases", unary!(lease::leases)),
+        (CLUSTER, "MemberList", unary!(cluster::member_list)),
+        (MAINTENANCE, "Alarm", unary!(maintenance::alarm)),
+        (MAINTENANCE, "Status", unary!(maintenance::status)),
+        (MAINTENANCE, "Defragment", unary!(maintenance::defragment)),
+        (MAINTENANCE, "Hash", unary!(maintenance::hash)),
+        (MAINTENANCE, "HashKV", unary!(maintenance::hash_kv)),
+        (MAINTENANCE, "Snapshot", streaming!(ServerStream, maintenance::snapshot)),
+        (MAINTENANCE, "MoveLeader", unary!(maintenance::move_leader)),
+        (HEALTH, "Check", unary!(health::check)),
+        (HEALTH, "Watch", streaming!(ServerStream, health::watch)),
+    ]
+}
+
+/// Reads a request; what is no message of the kind is refused as gRPC does.
+fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Status> {
+    M::decode(bytes).map_err(|failure| {
+        let text = format!("grpc: error unmarshalling request: {failure}");
+        Status::new(Code::Internal, text)
+    })
+}
+
+fn encode(reply: &impl Message) -> Bytes {
+    Bytes::from(reply.encode_to_vec())
+}

@@ -1,0 +1,242 @@
+//! `etcdserverpb.Watch`: one stream of a client, with as many watchers as it likes.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use mvcc::{
+    EventKind, WatchBatch, WatchContent, WatchCreate, WatchEvent, WatchFilters, WatchStream,
+};
+use proto::etcdserverpb::watch_create_request::FilterType;
+use proto::etcdserverpb::watch_request::RequestUnion;
+use proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Services, decode};
+use crate::encode::{Encoder, part_len};
+use crate::rpc::{self, Caller, Replies, Requests};
+use crate::status::{Code, Status};
+
+/// The watch id of answers that are about no watcher.
+const NO_WATCHER: i64 = -1;
+
+pub(super) async fn watch(
+    services: Arc<Services>,
+    _caller: Caller,
+    mut requests: Box<dyn Requests>,
+    mut replies: Box<dyn Replies>,
+) -> Result<(), Status> {
+    let mut session = Session::new(services);
+    loop {
+        while let Some(message) = session.outgoing.pop_front() {
+            rpc::send(&mut *replies, message).await?;
+        }
+        match std::future::poll_fn(|cx| session.poll(cx, &mut *requests)).await {
+            Wake::Request(Some(request)) => session.request(decode(request?)?),
+            // A client that has said all it wants may go on listening.
+            Wake::Request(None) => session.listening_only = true,
+            Wake::Batch(Some(batch)) => session.batch(&batch),
+            Wake::Batch(None) => return Err(session.failure()),
+            Wake::Tick => session.tick(),
+        }
+    }
+}
+
+enum Wake {
+    Request(Option<Result<Bytes, Status>>),
+    Batch(Option<WatchBatch>),
+    Tick,
+}
+
+struct Session {
+    services: Arc<Services>,
+    stream: WatchStream,
+    outgoing: VecDeque<Bytes>,
+    listening_only: bool,
+    begun: Instant,
+    /// Runs once a watcher has asked to hear of progress.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Session {
+    fn new(services: Arc<Services>) -> Self {
+        let stream = services.node.watch_hub().open_stream();
+        Self {
+            services,
+            stream,
+            outgoing: VecDeque::new(),
+            listening_only: false,
+            begun: Instant::now(),
+            timer: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, requests: &mut dyn Requests) -> Poll<Wake> {
+        if !self.listening_only
+            && let Poll::Ready(request) = requests.poll_next(cx)
+        {
+            return Poll::Ready(Wake::Request(request));
+        }
+        if let Poll::Ready(batch) = self.stream.poll_next(cx) {
+            return Poll::Ready(Wake::Batch(batch));
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| Wake::Tick),
+            None => Poll::Pending,
+        }
+    }
+
+    fn request(&mut self, request: WatchRequest) {
+        match request.request_union {
+            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CancelRequest(cancel)) => {
+                // An id that nobody has is passed over in silence, as etcd does.
+                if let Some(cancelled) = self.stream.cancel(cancel.watch_id) {
+                    let mut response = self.response(cancelled.revision, cancel.watch_id);
+                    response.flag(4, true);
+                    self.outgoing.push_back(response.finish());
+                }
+            }
+            Some(RequestUnion::ProgressRequest(_)) => self.stream.request_progress(),
+            None => {}
+        }
+    }
+
+    fn create(&mut self, create: WatchCreateRequest) {
+        let ticks = create.progress_notify;
+        match self.stream.create(wanted(create)) {
+            Ok(created) => {
+                let mut response = self.response(created.revision, created.watch_id);
+                response.flag(3, true);
+                self.outgoing.push_back(response.finish());
+                if ticks && self.timer.is_none() {
+                    self.start_ticking();
+                }
+            }
+            Err(reason) => {
+                let mut response = self.response(self.stream.revision(), NO_WATCHER);
+                response.flag(3, true).flag(4, true).text(6, &reason.to_string());
+                self.outgoing.push_back(response.finish());
+            }
+        }
+    }
+
+    /// Streams that were opened together must not all speak at the same moment.
+    fn start_ticking(&mut self) {
+        let every = self.services.limits.watch_progress_interval;
+        let jitter = every.as_millis() as u64 / 10;
+        let extra = RandomState::new().hash_one(0u8) % jitter.max(1);
+        let every = every + Duration::from_millis(extra);
+        self.stream.start_progress(self.begun.elapsed(), every);
+        self.timer = Some(Box::pin(sleep_until(Instant::now() + every)));
+    }
+
+    fn tick(&mut self) {
+        if let Some(due) = self.stream.tick_progress(self.begun.elapsed())
+            && let Some(timer) = &mut self.timer
+        {
+            timer.as_mut().reset(self.begun + due);
+        }
+    }
+
+    fn batch(&mut self, batch: &WatchBatch) {
+        match &batch.content {
+            WatchContent::Progress => {
+                let response = self.response(batch.revision, batch.watch_id);
+                self.outgoing.push_back(response.finish());
+            }
+            WatchContent::Compacted { compact_revision } => {
+                let mut response = self.response(batch.revision, batch.watch_id);
+                response.flag(4, true).signed(5, *compact_revision);
+                self.outgoing.push_back(response.finish());
+            }
+            WatchContent::Events(events) => {
+                let limit =
+                    if batch.fragment { self.services.limits.message_bytes() } else { usize::MAX };
+                self.events(batch, events.iter().collect(), limit);
+            }
+        }
+    }
+
+    /// Encodes the events, in several responses where the client allows it and one is too large.
+    fn events(&mut self, batch: &WatchBatch, events: Vec<WatchEvent<'_>>, limit: usize) {
+        let head_len = self.response(batch.revision, batch.watch_id).len();
+        let mut rest = &events[..];
+        while !rest.is_empty() {
+            let mut bytes = head_len;
+            let mut count = 0;
+            for event in rest {
+                let len = part_len(event_len(event));
+                if count > 0 && bytes + len >= limit {
+                    break;
+                }
+                bytes += len;
+                count += 1;
+            }
+            let (now, later) = rest.split_at(count);
+            rest = later;
+            let mut response = Encoder::with_capacity(bytes + 2);
+            self.head(&mut response, batch.revision, batch.watch_id);
+            response.flag(7, !rest.is_empty());
+            for event in now {
+                put_event(&mut response, event);
+            }
+            self.outgoing.push_back(response.finish());
+        }
+    }
+
+    fn response(&self, revision: i64, watch_id: i64) -> Encoder {
+        let mut response = Encoder::with_capacity(64);
+        self.head(&mut response, revision, watch_id);
+        response
+    }
+
+    fn head(&self, response: &mut Encoder, revision: i64, watch_id: i64) {
+        let header = ResponseHeader { revision, ..self.services.node.header() };
+        response.message(1, &header).signed(2, watch_id);
+    }
+
+    fn failure(&self) -> Status {
+        let text = self.stream.failure().map_or_else(String::new, ToString::to_string);
+        Status::new(Code::Unknown, text)
+    }
+}
+
+fn wanted(create: WatchCreateRequest) -> WatchCreate {
+    let filters = WatchFilters {
+        no_put: create.filters.contains(&(FilterType::Noput as i32)),
+        no_delete: create.filters.contains(&(FilterType::Nodelete as i32)),
+    };
+    WatchCreate {
+        key: create.key,
+        range_end: create.range_end,
+        start_revision: create.start_revision,
+        filters,
+        prev_kv: create.prev_kv,
+        progress_notify: create.progress_notify,
+        watch_id: create.watch_id,
+        fragment: create.fragment,
+    }
+}
+
+/// The encoded length of a `mvccpb.Event`.
+fn event_len(event: &WatchEvent<'_>) -> usize {
+    let kind = match event.event.kind {
+        EventKind::Put => 0,
+        EventKind::Delete => 2,
+    };
+    kind + part_len(event.event.kv.len()) + event.prev_kv.map_or(0, |kv| part_len(kv.len()))
+}
+
+fn put_event(response: &mut Encoder, event: &WatchEvent<'_>) {
+    response.open(11, event_len(event));
+    response.number(1, u64::from(event.event.kind == EventKind::Delete));
+    response.part(2, &event.event.kv);
+    if let Some(kv) = event.prev_kv {
+        response.part(3, kv);
+    }
+}
