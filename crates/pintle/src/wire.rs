@@ -1,11 +1,158 @@
-//! Puts the parts of a member together.
+//! Puts the parts of a member together, and takes them apart in order.
 
-use crate::config::Config;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Offer, Server, Services};
+use env::{RealClock, RealDisk};
+use net::{ConnectionLimit, Url, descriptor_limit};
+use node::{Running, World};
+
+use crate::config::{self, Config};
 use crate::logging::Logger;
 use crate::run::Ended;
+use crate::signals::Signals;
+
+/// Memory for db pages. Newest values are held beside it, so only history is read through it.
+const PAGE_CACHE_BYTES: usize = 32 << 20;
+/// Memory for newest values; what does not fit is read from the db file.
+const VALUE_BUDGET_BYTES: usize = 1 << 30;
+/// How long calls under way may take to end when the member stops, beside two elections.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a member until it ends.
 pub(crate) fn run_member(config: &Config, logger: &Logger) -> Result<Ended, anyhow::Error> {
-    let _ = (config, logger);
-    anyhow::bail!("a member is not wired up yet")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
+    let running = Running::start(world, options(config))?;
+    let services = Services::new(running.node().clone(), limits(config));
+    let election = Duration::from_millis(config.raft.election_timeout_ms);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
+    let ended = runtime.block_on(serve(config, logger, &running, &server));
+    logger.info("closing etcd server").text("name", &config.name).send();
+    server.stop();
+    drop(services);
+    let stopped = running.stop();
+    logger.info("closed etcd server").text("name", &config.name).send();
+    let ended = ended?;
+    stopped?;
+    Ok(ended)
+}
+
+async fn serve(
+    config: &Config,
+    logger: &Logger,
+    running: &Running,
+    server: &Server,
+) -> Result<Ended, anyhow::Error> {
+    let mut signals = Signals::listen()?;
+    let mut failure = running.failure();
+    let failed = async {
+        let failure = failure.wait_for(Option::is_some).await;
+        let text = failure.ok().and_then(|failure| failure.clone()).unwrap_or_default();
+        anyhow::anyhow!(text)
+    };
+    let ready = async {
+        running.publish().await?;
+        open_doors(config, logger, server)?;
+        std::future::pending::<Result<(), anyhow::Error>>().await
+    };
+    tokio::select! {
+        signal = signals.wait(logger) => Ok(Ended::Signal(signal)),
+        failure = failed => Err(failure),
+        Err(error) = ready => Err(error),
+    }
+}
+
+/// Opens the listeners: a client that can connect can be served.
+fn open_doors(config: &Config, logger: &Logger, server: &Server) -> Result<(), anyhow::Error> {
+    let limit = ConnectionLimit::from_descriptors(descriptor_limit())?;
+    let listen =
+        |url: &Url, offer: Offer| server.listen(url, config.listen.socket, limit.clone(), offer);
+    let apart = !config.listen.client_http.is_empty();
+    let (offer, traffic) =
+        if apart { (Offer::Grpc, "grpc") } else { (Offer::Everything, "grpc+http") };
+    let clients = config.listen.client.iter().map(|url| (url, offer, traffic));
+    let http = config.listen.client_http.iter().map(|url| (url, Offer::Http, "http"));
+    for (url, offer, traffic) in clients.chain(http) {
+        let address = listen(url, offer)?.to_string();
+        logger.info("ready to serve client requests").send();
+        logger
+            .info("serving client traffic insecurely; this is strongly discouraged!")
+            .text("traffic", traffic)
+            .text("address", address)
+            .send();
+    }
+    for url in &config.listen.metrics {
+        let address = listen(url, Offer::Metrics)?.to_string();
+        logger.info("serving metrics").text("address", address).send();
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> api::Limits {
+    api::Limits {
+        request_bytes: size(config.limits.max_request_bytes),
+        txn_ops: size(config.limits.max_txn_ops),
+        concurrent_streams: config.limits.max_concurrent_streams,
+        watch_progress_interval: config.watch_progress_notify_interval,
+    }
+}
+
+fn options(config: &Config) -> node::Options {
+    let texts = |urls: &[Url]| urls.iter().map(|url| url.as_str().to_owned()).collect();
+    let members = config.bootstrap.members();
+    let initial_cluster = members.map_or_else(
+        |_| Vec::new(),
+        |members| {
+            let members = members.members().iter();
+            members.map(|(name, urls)| (name.clone(), texts(urls))).collect()
+        },
+    );
+    node::Options {
+        name: config.name.clone(),
+        data_dir: config.data_dir.clone(),
+        wal_dir: config.wal_dir.clone(),
+        peer_urls: texts(&config.advertise.peer),
+        client_urls: texts(&config.advertise.client),
+        initial_cluster,
+        initial_cluster_token: config.bootstrap.token.clone(),
+        tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
+        election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),
+        pre_vote: config.raft.pre_vote,
+        snapshot_count: config.raft.snapshot_count,
+        max_snapshots: size(config.raft.max_snapshots),
+        max_wals: size(config.raft.max_wals),
+        quota_bytes: quota(config),
+        batch_interval: config.storage.batch_interval,
+        batch_limit: size(config.storage.batch_limit),
+        request_bytes: size(config.limits.max_request_bytes),
+        max_learners: usize::try_from(config.limits.max_learners).unwrap_or(usize::MAX),
+        auto_compaction: auto_compaction(config.compaction.auto),
+        compaction_batch: size(config.compaction.batch_limit),
+        compaction_pause: config.compaction.sleep_interval,
+        no_fsync: config.storage.unsafe_no_fsync,
+        value_budget_bytes: VALUE_BUDGET_BYTES,
+        page_cache_bytes: PAGE_CACHE_BYTES,
+    }
+}
+
+fn quota(config: &Config) -> i64 {
+    match config.storage.quota_bytes {
+        Some(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
+        None => -1,
+    }
+}
+
+fn auto_compaction(wish: config::AutoCompaction) -> node::AutoCompaction {
+    match wish {
+        config::AutoCompaction::Off => node::AutoCompaction::Off,
+        config::AutoCompaction::Periodic(period) => node::AutoCompaction::Periodic(period),
+        config::AutoCompaction::Revisions(count) => node::AutoCompaction::Revision(count),
+    }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Data: the options of etcd 3.7.1, in the order of help.
+//! A table of data: every option that etcd 3.7.1 knows.
 
 use super::{Availability, FileKey, Group, Kind, Row};
 
