@@ -477,7 +477,7 @@ impl Drive {
         let conf_state = self
             .parts
             .raft
-            .apply_conf_change(taken)
+            .apply_conf_change(LogIndex(at.index), taken)
             .map_err(|error| Fatal::Raft(error.to_string()))?;
         self.parts.state.set_conf_state(wire::conf_state_pb(&conf_state));
         Ok(())
