@@ -32,11 +32,10 @@ fn compare_replies(name: &'static str) {
     let Some(fixture) = Fixture::unpack(name) else { return };
     let entries = wal::read(&RealDisk, &fixture.wal(), wal::SnapshotMark::default());
     let mut machine = Machine::open(&fixture.new_db(), Options::default());
-    // Ranges are the only requests that left no entry.
     let requests = fixture.requests();
     let mut requests = requests
         .iter()
-        .filter(|request| request[0] != "/v3/kv/range")
+        .filter(|request| becomes_an_entry(request))
         .map(|request| (&request[2], &request[3]));
     for entry in entries.expect("a readable log").entries {
         if !is_from_client(&entry) {
@@ -54,6 +53,16 @@ fn compare_replies(name: &'static str) {
         assert_eq!(ours, plain(status, theirs), "entry {}: {request:?}", entry.index());
     }
     assert_eq!(requests.count(), 0, "requests that are not in the log");
+}
+
+/// Not what only reads, and not what the door refuses.
+fn becomes_an_entry(request: &Value) -> bool {
+    let (path, body) = (&request[0], &request[1]);
+    let ops = ["success", "failure"].into_iter().filter_map(|branch| body[branch].as_array());
+    let only_reads = path == "/v3/kv/range"
+        || path == "/v3/kv/txn" && ops.flatten().all(|op| op.get("request_range").is_some());
+    let is_duplicate = request[3]["message"] == "etcdserver: duplicate key given in txn request";
+    !only_reads && !is_duplicate
 }
 
 fn is_from_client(entry: &Entry) -> bool {
@@ -97,13 +106,23 @@ fn as_gateway(outcome: &Outcome, current: i64) -> (u64, Value) {
             number(reply, "TTL", *ttl);
         }),
         Ok(Reply::Compaction | Reply::LeaseRevoke) => with_header(current, |_| {}),
-        Err(Rejected::KeyNotFound) => return (400, json!("etcdserver: key not found")),
-        Err(Rejected::LeaseNotFound) => {
-            return (404, json!("etcdserver: requested lease not found"));
-        }
+        Err(rejected) => return refusal(*rejected),
         other => panic!("not among the requests: {other:?}"),
     };
     (200, reply)
+}
+
+fn refusal(rejected: Rejected) -> (u64, Value) {
+    let (status, text) = match rejected {
+        Rejected::KeyNotFound => (400, "key not found"),
+        Rejected::LeaseNotFound => (404, "requested lease not found"),
+        Rejected::LeaseExists => (400, "lease already exists"),
+        Rejected::LeaseTtlTooLarge => (400, "too large lease TTL"),
+        Rejected::Compacted => (400, "mvcc: required revision has been compacted"),
+        Rejected::FutureRevision => (400, "mvcc: required revision is a future revision"),
+        other => panic!("not among the requests: {other:?}"),
+    };
+    (status, json!(format!("etcdserver: {text}")))
 }
 
 fn put(reply: &PutReply) -> Value {
