@@ -9,16 +9,20 @@
 //!   chance:      Random::from_machine        Random::new(seed)
 //! ```
 //!
-//! Files in reading order: [`disk`](Disk), `real_disk`, `clock`, `random`, `sim_disk`.
+//! Files in reading order: [`disk`](Disk), `real_disk`, `clock`, `random`, `sim_disk`, `failpoint`.
 
 mod clock;
 mod disk;
+mod failpoint;
 mod random;
 mod real_disk;
 mod sim_disk;
 
 pub use clock::{Clock, ManualClock, RealClock};
 pub use disk::{Access, Disk, File};
+pub use failpoint::failpoint;
+#[cfg(feature = "failpoints")]
+pub use failpoint::{configure_failpoint, failpoints};
 pub use random::Random;
 pub use real_disk::RealDisk;
 pub use sim_disk::{Call, SimDisk};

@@ -1,6 +1,8 @@
 //! Reads records out of segments: frames, the crc chain, and the difference between a write that
 //! was cut off and bytes that went bad.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Cuts a record off the log's end that was never written whole.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! What the records of a log add up to.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::path::Path;
 
 use bytes::Bytes;
@@ -53,6 +55,11 @@ pub(crate) struct Replay {
     matched: bool,
     /// The term of the entry at the snapshot's index, while the log has one.
     term_at_snapshot: Option<u64>,
+    /// The entries behind the snapshot were overwritten or replaced, and none came since.
+    ///
+    /// etcd keeps them. A member that was sent a snapshot would come back with entries of an
+    /// older term behind it, and would vote as if it had none of the newer term.
+    outdated: bool,
 }
 
 impl Replay {
@@ -66,6 +73,7 @@ impl Replay {
             snapshot_index: 0,
             matched: false,
             term_at_snapshot: None,
+            outdated: false,
         }
     }
 
@@ -110,10 +118,8 @@ impl Replay {
         self.last_index = index;
         let term = entry.term.unwrap_or_default();
         let Some(behind) = index.checked_sub(self.from.index).and_then(|n| n.checked_sub(1)) else {
-            // What the snapshot covers is not needed; but what is behind it was overwritten from
-            // here on. (etcd keeps it: a member that then got a snapshot would come back with
-            // entries of an older term behind it, and vote as if it had no newer ones.)
-            self.entries.clear();
+            // What the snapshot covers is not needed; but what is behind it was overwritten.
+            self.outdated = true;
             self.term_at_snapshot = (index == self.from.index).then_some(term);
             return Ok(());
         };
@@ -122,6 +128,7 @@ impl Replay {
                 // A new leader overwrote the tail that it did not have.
                 self.entries.truncate(at);
                 self.entries.push(entry);
+                self.outdated = false;
                 Ok(())
             }
             _ => Err(Error::EntriesMissing {
@@ -146,7 +153,7 @@ impl Replay {
             }
             if self.term_at_snapshot.is_some_and(|term| term != mark.term) {
                 // It came from a leader and replaced a log that had gone another way.
-                self.entries.clear();
+                self.outdated = true;
             }
             self.matched = true;
         }
@@ -161,7 +168,7 @@ impl Replay {
         Ok(Recovered {
             metadata: self.metadata.unwrap_or_default(),
             hard_state: self.hard_state,
-            entries: self.entries,
+            entries: if self.outdated { Vec::new() } else { self.entries },
             repaired: None,
         })
     }

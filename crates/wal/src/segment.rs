@@ -1,5 +1,7 @@
 //! Names of segments and which of them count.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::io;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //!
 //! The v3 state is not in them but in the db; up to etcd 3.6 a member needs them to start.
 
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use env::{Access, Disk, File};
+use env::{Access, Disk, File, failpoint};
 use proto::raftpb::HardState;
 use proto::{Message, walpb};
 
@@ -453,10 +453,13 @@ impl SyncJob {
         if !self.enabled {
             return Ok(());
         }
+        failpoint("walBeforeSync");
         self.file.sync_data().map_err(|error| {
             self.broken.store(true, Ordering::Release);
             Error::io("sync", &self.path)(error)
-        })
+        })?;
+        failpoint("walAfterSync");
+        Ok(())
     }
 }
 

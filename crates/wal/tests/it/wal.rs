@@ -4,6 +4,15 @@ use super::*;
 use ::wal::{Error, purge};
 
 #[test]
+fn a_log_and_its_jobs_move_between_threads() {
+    fn moves<T: Send + 'static>(_: &T) {}
+    let wal = create(&disk(1), Options::default());
+    moves(&wal);
+    moves(&wal.sync_job());
+    moves(&wal.next_segment_job().unwrap());
+}
+
+#[test]
 fn what_was_appended_is_read_back() {
     let disk = disk(1);
     assert!(!Wal::exists(&disk, dir()).unwrap());
