@@ -8,6 +8,9 @@ use crate::restore::{FINISHED_COMPACTION, SCHEDULED_COMPACTION, compaction, mark
 use crate::store::Shared;
 use crate::{Error, Revision};
 
+/// Keys that are trimmed in one hold of the index.
+const INDEX_HOLD: usize = 128;
+
 /// The work that a compaction leaves: dropping what nobody can read any more, first from the
 /// index, then from the db file, in small steps by whoever has time.
 ///
@@ -110,7 +113,13 @@ impl CompactJob {
                 self.phase = Phase::Index(None);
             }
             Phase::Index(after) => {
-                let rest = self.shared.index_mut().compact(self.revision, after.clone(), limit);
+                let mut rest = after.clone();
+                for _ in 0..limit.div_ceil(INDEX_HOLD) {
+                    rest = self.shared.index_mut().compact(self.revision, rest, INDEX_HOLD);
+                    if rest.is_none() {
+                        break;
+                    }
+                }
                 self.phase = match rest {
                     Some(after) => Phase::Index(Some(after)),
                     None => Phase::Records {

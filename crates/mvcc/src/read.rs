@@ -208,6 +208,9 @@ impl Shared {
         let current = current.unwrap_or_else(|| self.current());
         let revision = self.readable(request.revision, current)?;
         let mut walk = Walk::new(request, revision);
+        if let KeyRange::Single(key) = &request.keys {
+            walk.look_up(&index, key);
+        }
         let mut pin = None;
         loop {
             let done = walk.step(&index);
@@ -257,7 +260,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(request: &'a Range, revision: i64) -> Self {
-        let span = (!request.keys.is_empty()).then(|| Span::from(&request.keys));
+        let is_walked = !matches!(request.keys, KeyRange::Single(_)) && !request.keys.is_empty();
+        let span = is_walked.then(|| Span::from(&request.keys));
         let (rest, uncounted) = if request.count_only { (None, span) } else { (span, None) };
         let to_fetch = request.rows_to_fetch();
         Self {
@@ -271,6 +275,16 @@ impl<'a> Walk<'a> {
             settled: 0,
             missing: Vec::new(),
             has_more: false,
+        }
+    }
+
+    /// The whole of a range that is one key.
+    fn look_up(&mut self, index: &Index, key: &[u8]) {
+        let Some(slot) = index.get(key) else { return };
+        if self.request.count_only {
+            self.count = usize::from(slot.lives_at(self.revision));
+        } else {
+            self.take(slot);
         }
     }
 

@@ -18,13 +18,13 @@ const DELETE_CHUNK: usize = 64;
 #[derive(Debug)]
 pub struct Writer {
     pub(crate) shared: Arc<Shared>,
-    /// Set while a transaction has changed something and is not finished.
-    unfinished: bool,
+    /// What the transaction under way changed. Kept between transactions for its memory.
+    events: Vec<Event>,
 }
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, unfinished: false }
+        Self { shared, events: Vec::new() }
     }
 
     /// The revision of the last transaction that changed something.
@@ -39,16 +39,20 @@ impl Writer {
     /// Where a transaction before was dropped half done: its changes are in the index and in the
     /// backend, no other may be built on them.
     pub fn txn(&mut self) -> WriteTxn<'_> {
-        assert!(!self.unfinished, "the last write txn was dropped half done");
+        self.assert_whole();
         let begin = self.shared.current();
-        WriteTxn { writer: self, begin, events: Vec::new() }
+        WriteTxn { writer: self, begin }
     }
 
     /// Compacts the history up to a revision: reads below it fail from now on. What they would
     /// have needed is dropped by stepping the job, which has time.
     pub fn compact(&mut self, revision: i64) -> Result<CompactJob, Error> {
-        assert!(!self.unfinished, "the last write txn was dropped half done");
+        self.assert_whole();
         CompactJob::schedule(&self.shared, revision)
+    }
+
+    fn assert_whole(&self) {
+        assert!(self.events.is_empty(), "the last write txn was dropped half done");
     }
 }
 
@@ -57,7 +61,6 @@ impl Writer {
 pub struct WriteTxn<'a> {
     writer: &'a mut Writer,
     begin: i64,
-    events: Vec<Event>,
 }
 
 /// The state of a key before a change of this transaction.
@@ -98,7 +101,7 @@ impl WriteTxn<'_> {
     /// What reads in the transaction see as current: one more than before once it changed
     /// something.
     pub fn revision(&self) -> i64 {
-        self.begin + i64::from(!self.events.is_empty())
+        self.begin + i64::from(!self.writer.events.is_empty())
     }
 
     /// Reads a range; changes of this transaction are visible.
@@ -131,7 +134,6 @@ impl WriteTxn<'_> {
     /// Writes a key, with lease 0 for none. Returns what the key was if it lived.
     pub fn put(&mut self, key: &[u8], value: &[u8], lease: i64) -> Option<Prior> {
         let revision = self.next_revision();
-        self.writer.unfinished = true;
         let mut prior = None;
         let mut kv = Bytes::new();
         self.shared().index_mut().change(key, |slot| {
@@ -148,7 +150,7 @@ impl WriteTxn<'_> {
         self.shared().backend.put_record(RecordKey::put(revision), kv.clone());
         let previous = prior.as_ref().map_or(Previous::None, |prior| self.previous(prior));
         let key = canonical_key_bytes(&kv);
-        self.events.push(Event { kind: EventKind::Put, revision, key, kv, previous });
+        self.writer.events.push(Event { kind: EventKind::Put, revision, key, kv, previous });
         prior
     }
 
@@ -176,7 +178,6 @@ impl WriteTxn<'_> {
             }
             chunk
         };
-        self.writer.unfinished |= !chunk.is_empty();
         let rest = (chunk.len() == DELETE_CHUNK)
             .then(|| chunk.last().map(|last| span.after(last.key.clone())))
             .flatten();
@@ -189,7 +190,7 @@ impl WriteTxn<'_> {
             let key = canonical_key_bytes(&kv);
             let previous = self.previous(&doomed.prior);
             doomed.key = key.clone();
-            self.events.push(Event { kind: EventKind::Delete, revision, key, kv, previous });
+            self.writer.events.push(Event { kind: EventKind::Delete, revision, key, kv, previous });
             deleted.push(doomed);
         }
         rest
@@ -198,12 +199,12 @@ impl WriteTxn<'_> {
     /// Ends the transaction: what it changed becomes visible.
     pub fn finish(self) -> Finished {
         let revision = self.revision();
-        if self.events.is_empty() {
-            return Finished { revision, changed: false, events: Arc::default() };
+        let changed = !self.writer.events.is_empty();
+        if !changed {
+            return Finished { revision, changed, events: Arc::default() };
         }
         self.shared().publish(revision);
-        self.writer.unfinished = false;
-        Finished { revision, changed: true, events: self.events.into() }
+        Finished { revision, changed, events: Arc::from_iter(self.writer.events.drain(..)) }
     }
 
     fn shared(&self) -> &Shared {
@@ -211,7 +212,7 @@ impl WriteTxn<'_> {
     }
 
     fn next_revision(&self) -> Revision {
-        Revision::new(self.begin + 1, self.events.len() as i64)
+        Revision::new(self.begin + 1, self.writer.events.len() as i64)
     }
 
     /// Watchers see whole transactions: to them the state before is the state before this one.

@@ -1,6 +1,7 @@
 //! Every key of the store, in order, with its newest state and what compaction has left of its
 //! history. Lives in memory; restored from the `key` bucket when a store opens.
 
+mod guide;
 mod slot;
 mod tree;
 mod walk;

@@ -4,19 +4,20 @@
 //!                 inner: separators  "c"  "m"
 //!                        child       child       child        each with its summary:
 //!                      live 40     live 52     live 7           live keys, loose keys,
-//!                      newest 90   newest 12   newest 88        newest main revision
+//!                      turned 90   turned 12   turned 88        last birth or death of a key
 //!                        |           |           |
 //!                      leaf        leaf        leaf           slots in key order
 //! ```
 //!
 //! The summaries answer "how many keys live in this range now" without looking at the keys, and
-//! "... lived at revision r" by looking only where something changed after r. They also lead a
-//! compaction past all keys that have nothing to drop.
+//! "... lived at revision r" by looking only where a key was born or died after r; most writes do
+//! neither. They also lead a compaction past all keys that have nothing to drop.
 
 use std::ops::{AddAssign, SubAssign};
 
 use bytes::Bytes;
 
+use super::guide::Guide;
 use super::slot::{Change, Slot};
 
 /// Slots in a leaf, at most.
@@ -35,8 +36,8 @@ pub(super) struct Summary {
     pub(super) loose: usize,
     /// Bytes of encoded newest states with their values.
     pub(super) hot_bytes: usize,
-    /// No change below has a greater main revision.
-    pub(super) newest: i64,
+    /// No key below was born or died in a transaction after this one.
+    pub(super) turned: i64,
 }
 
 impl Summary {
@@ -45,7 +46,7 @@ impl Summary {
             live: usize::from(slot.is_live()),
             loose: usize::from(slot.is_loose()),
             hot_bytes: slot.hot_bytes(),
-            newest: slot.change().main(),
+            turned: 0,
         }
     }
 }
@@ -55,12 +56,12 @@ impl AddAssign for Summary {
         self.live += other.live;
         self.loose += other.loose;
         self.hot_bytes += other.hot_bytes;
-        self.newest = self.newest.max(other.newest);
+        self.turned = self.turned.max(other.turned);
     }
 }
 
 impl SubAssign for Summary {
-    /// `newest` stays: a bound that is too high costs time, never an answer.
+    /// `turned` stays: a bound that is too high costs time, never an answer.
     fn sub_assign(&mut self, other: Self) {
         self.live -= other.live;
         self.loose -= other.loose;
@@ -70,14 +71,21 @@ impl SubAssign for Summary {
 
 #[derive(Debug)]
 pub(super) enum Node {
-    Leaf(Vec<Slot>),
+    Leaf(Leaf),
     Inner(Box<Inner>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Leaf {
+    pub(super) slots: Vec<Slot>,
+    guide: Guide,
 }
 
 /// `separators[i]` is above every key of `children[i]` and not above any of `children[i + 1]`.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) separators: Vec<Box<[u8]>>,
+    guide: Guide,
     pub(super) children: Vec<Child>,
 }
 
@@ -103,18 +111,27 @@ struct Grown {
 
 impl Child {
     pub(super) fn empty() -> Self {
-        Self { summary: Summary::default(), node: Node::Leaf(Vec::new()) }
+        Self { summary: Summary::default(), node: Node::Leaf(Leaf::default()) }
     }
 
     fn new(node: Node) -> Self {
         Self { summary: node.summarise(), node }
     }
 
+    /// Sums up the node again. Slots do not say when they turned: a leaf keeps its bound.
+    pub(super) fn renew_summary(&mut self) {
+        let turned = self.summary.turned;
+        self.summary = self.node.summarise();
+        if matches!(self.node, Node::Leaf(_)) {
+            self.summary.turned = turned;
+        }
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
         let mut node = &self.node;
         loop {
             match node {
-                Node::Leaf(slots) => return find(slots, key).ok().map(|at| &slots[at]),
+                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| &leaf.slots[at]),
                 Node::Inner(inner) => node = &inner.children[inner.child_of(key)].node,
             }
         }
@@ -128,7 +145,7 @@ impl Child {
     ) {
         if let Some(Split { separator, right }) = self.change_below(key, make).split {
             let left = std::mem::replace(self, Self::empty());
-            let inner = Inner { separators: vec![separator], children: vec![left, right] };
+            let inner = Inner::new(vec![separator], vec![left, right]);
             *self = Self::new(Node::Inner(Box::new(inner)));
         }
     }
@@ -138,8 +155,8 @@ impl Child {
         key: &[u8],
         make: impl FnOnce(Option<&Slot>) -> Option<(Bytes, Change)>,
     ) -> Grown {
-        let grown = match &mut self.node {
-            Node::Leaf(slots) => change_leaf(slots, key, make),
+        let mut grown = match &mut self.node {
+            Node::Leaf(leaf) => leaf.change(key, make),
             Node::Inner(inner) => {
                 let at = inner.child_of(key);
                 let mut grown = inner.children[at].change_below(key, make);
@@ -149,8 +166,11 @@ impl Child {
         };
         self.summary += grown.after;
         self.summary -= grown.before;
-        if grown.split.is_some() {
-            self.summary = self.node.summarise();
+        if let Some(split) = &mut grown.split {
+            if matches!(self.node, Node::Leaf(_)) {
+                split.right.summary.turned = self.summary.turned;
+            }
+            self.renew_summary();
         }
         grown
     }
@@ -160,7 +180,7 @@ impl Node {
     pub(super) fn summarise(&self) -> Summary {
         let mut sum = Summary::default();
         match self {
-            Self::Leaf(slots) => slots.iter().for_each(|slot| sum += Summary::of(slot)),
+            Self::Leaf(leaf) => leaf.slots.iter().for_each(|slot| sum += Summary::of(slot)),
             Self::Inner(inner) => inner.children.iter().for_each(|child| sum += child.summary),
         }
         sum
@@ -168,7 +188,7 @@ impl Node {
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Leaf(slots) => slots.len(),
+            Self::Leaf(leaf) => leaf.slots.len(),
             Self::Inner(inner) => inner.children.len(),
         }
     }
@@ -182,15 +202,37 @@ impl Node {
 }
 
 impl Inner {
+    fn new(separators: Vec<Box<[u8]>>, children: Vec<Child>) -> Self {
+        let mut inner = Self { separators, guide: Guide::default(), children };
+        inner.renew_guide();
+        inner
+    }
+
+    fn renew_guide(&mut self) {
+        self.guide = Guide::of(self.separators.iter().map(|separator| separator.as_ref()));
+    }
+
     /// The child that holds the key if any does.
     pub(super) fn child_of(&self, key: &[u8]) -> usize {
-        self.separators.partition_point(|separator| separator.as_ref() <= key)
+        match self.guide.find(key, |at| &self.separators[at]) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        }
+    }
+
+    /// The last child that holds a key below this one if any does.
+    pub(super) fn child_below(&self, key: &[u8]) -> usize {
+        self.guide.find(key, |at| &self.separators[at]).unwrap_or_else(|at| at)
     }
 
     /// Adds the right half of child `at`; splits where that is one too many.
     fn take_in(&mut self, at: usize, split: Split) -> Option<Split> {
+        let guided = self.guide.insert(at, &split.separator);
         self.separators.insert(at, split.separator);
         self.children.insert(at + 1, split.right);
+        if !guided {
+            self.renew_guide();
+        }
         if self.children.len() <= INNER_MAX {
             return None;
         }
@@ -201,12 +243,14 @@ impl Inner {
         let separator = self.separators.pop().expect("as many as children kept");
         self.children.shrink_to_fit();
         self.separators.shrink_to_fit();
-        let right = Inner { separators, children };
+        self.renew_guide();
+        let right = Inner::new(separators, children);
         Some(Split { separator, right: Child::new(Node::Inner(Box::new(right))) })
     }
 
     /// Drops children that became empty and joins those that became small with a neighbour.
     pub(super) fn tidy(&mut self) {
+        let before = self.children.len();
         let mut at = 0;
         while at < self.children.len() {
             if self.children[at].node.len() == 0 {
@@ -219,6 +263,9 @@ impl Inner {
             } else {
                 at += 1;
             }
+        }
+        if self.children.len() < before {
+            self.renew_guide();
         }
     }
 
@@ -235,66 +282,93 @@ impl Inner {
         left.summary += right.summary;
         match (&mut left.node, right.node) {
             (Node::Leaf(left), Node::Leaf(right)) => {
-                left.reserve_exact(right.len());
-                left.extend(right);
+                left.slots.reserve_exact(right.slots.len());
+                left.slots.extend(right.slots);
+                left.renew_guide();
             }
             (Node::Inner(left), Node::Inner(right)) => {
                 left.separators.push(separator);
                 left.separators.extend(right.separators);
                 left.children.extend(right.children);
+                left.renew_guide();
             }
             _ => unreachable!("all leaves are equally deep"),
         }
     }
 }
 
-fn change_leaf(
-    slots: &mut Vec<Slot>,
-    key: &[u8],
-    make: impl FnOnce(Option<&Slot>) -> Option<(Bytes, Change)>,
-) -> Grown {
-    let mut grown = Grown::default();
-    match find(slots, key) {
-        Ok(at) => {
-            let slot = &mut slots[at];
-            let Some((newest, change)) = make(Some(slot)) else { return grown };
-            debug_assert_eq!(crate::kv::canonical_key(&newest), key);
-            grown.before = Summary::of(slot);
-            slot.advance(newest, change);
-            grown.after = Summary::of(slot);
-        }
-        Err(at) => {
-            let Some((newest, change)) = make(None) else { return grown };
-            debug_assert_eq!(crate::kv::canonical_key(&newest), key);
-            let slot = Slot::new(newest, change);
-            grown.after = Summary::of(&slot);
-            if slots.len() == slots.capacity() {
-                slots.reserve_exact(LEAF_GROWTH);
+impl Leaf {
+    fn new(slots: Vec<Slot>) -> Self {
+        let mut leaf = Self { slots, guide: Guide::default() };
+        leaf.renew_guide();
+        leaf
+    }
+
+    pub(super) fn renew_guide(&mut self) {
+        self.guide = Guide::of(self.slots.iter().map(Slot::key));
+    }
+
+    /// Where a key is, or where it would be.
+    pub(super) fn find(&self, key: &[u8]) -> Result<usize, usize> {
+        self.guide.find(key, |at| self.slots[at].key())
+    }
+
+    fn change(
+        &mut self,
+        key: &[u8],
+        make: impl FnOnce(Option<&Slot>) -> Option<(Bytes, Change)>,
+    ) -> Grown {
+        let mut grown = Grown::default();
+        match self.find(key) {
+            Ok(at) => {
+                let slot = &mut self.slots[at];
+                let Some((newest, change)) = make(Some(slot)) else { return grown };
+                debug_assert_eq!(crate::kv::canonical_key(&newest), key);
+                grown.before = Summary::of(slot);
+                slot.advance(newest, change);
+                grown.after = Summary::of(slot);
+                if grown.before.live != grown.after.live {
+                    grown.after.turned = change.main();
+                }
             }
-            slots.insert(at, slot);
-            grown.split = (slots.len() > LEAF_MAX).then(|| split_leaf(slots, at));
+            Err(at) => {
+                let Some((newest, change)) = make(None) else { return grown };
+                debug_assert_eq!(crate::kv::canonical_key(&newest), key);
+                let slot = Slot::new(newest, change);
+                grown.after = Summary { turned: change.main(), ..Summary::of(&slot) };
+                self.insert(at, slot);
+                grown.split = (self.slots.len() > LEAF_MAX).then(|| self.split(at));
+            }
+        }
+        grown
+    }
+
+    fn insert(&mut self, at: usize, slot: Slot) {
+        let guided = self.guide.insert(at, slot.key());
+        if self.slots.len() == self.slots.capacity() {
+            self.slots.reserve_exact(LEAF_GROWTH);
+        }
+        self.slots.insert(at, slot);
+        if !guided {
+            self.renew_guide();
         }
     }
-    grown
-}
 
-fn split_leaf(slots: &mut Vec<Slot>, inserted: usize) -> Split {
-    let ascending = inserted + 1 == slots.len();
-    let right = slots.split_off(if ascending { LEAF_MAX } else { LEAF_MAX / 2 });
-    slots.shrink_to_fit();
-    let separator = shortest_between(
-        slots.last().expect("half of a full leaf").key(),
-        right.first().expect("half of a full leaf").key(),
-    );
-    Split { separator, right: Child::new(Node::Leaf(right)) }
+    fn split(&mut self, inserted: usize) -> Split {
+        let ascending = inserted + 1 == self.slots.len();
+        let right = self.slots.split_off(if ascending { LEAF_MAX } else { LEAF_MAX / 2 });
+        self.slots.shrink_to_fit();
+        self.renew_guide();
+        let separator = shortest_between(
+            self.slots.last().expect("half of a full leaf").key(),
+            right.first().expect("half of a full leaf").key(),
+        );
+        Split { separator, right: Child::new(Node::Leaf(Leaf::new(right))) }
+    }
 }
 
 /// The shortest prefix of `right` that is above `left`.
 fn shortest_between(left: &[u8], right: &[u8]) -> Box<[u8]> {
     let same = left.iter().zip(right).take_while(|(left, right)| left == right).count();
     right[..same + 1].into()
-}
-
-fn find(slots: &[Slot], key: &[u8]) -> Result<usize, usize> {
-    slots.binary_search_by(|slot| slot.key().cmp(key))
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::slot::Slot;
-use super::tree::{Child, Inner, LEAF_GROWTH, Node};
+use super::tree::{Child, Inner, LEAF_GROWTH, Leaf, Node};
 use crate::KeyRange;
 
 /// Part of the key space: what is left of a range when a walk goes on.
@@ -75,26 +75,19 @@ pub(super) struct Bounds<'a> {
 }
 
 impl Bounds<'_> {
-    fn slots<'s>(&self, slots: &'s [Slot]) -> &'s [Slot] {
-        let from = match self.start {
-            None => 0,
-            Some((start, false)) => slots.partition_point(|slot| slot.key() < start),
-            Some((start, true)) => slots.partition_point(|slot| slot.key() <= start),
-        };
-        let to = match self.end {
-            None => slots.len(),
-            Some(end) => slots.partition_point(|slot| slot.key() < end),
-        };
-        slots.get(from..to).unwrap_or_default()
+    fn slots<'s>(&self, leaf: &'s Leaf) -> &'s [Slot] {
+        let from = self.start.map_or(0, |(start, after)| match leaf.find(start) {
+            Ok(at) => at + usize::from(after),
+            Err(at) => at,
+        });
+        let to = self.end.map_or(leaf.slots.len(), |end| leaf.find(end).unwrap_or_else(|at| at));
+        leaf.slots.get(from..to).unwrap_or_default()
     }
 
     /// The children that may hold keys inside, each with the bounds that matter to it.
     fn children(self, inner: &Inner) -> impl Iterator<Item = (Self, &Child)> {
         let first = self.start.map_or(0, |(start, _)| inner.child_of(start));
-        // A child that begins at the end holds nothing inside.
-        let last = self.end.map_or(inner.children.len() - 1, |end| {
-            inner.separators.partition_point(|separator| separator.as_ref() < end)
-        });
+        let last = self.end.map_or(inner.children.len() - 1, |end| inner.child_below(end));
         (first..=last).map(move |at| {
             let start = self.start.filter(|_| at == first);
             let end = self.end.filter(|_| at == last);
@@ -111,11 +104,11 @@ pub(super) fn visit<B>(
     revision: i64,
     see: &mut impl FnMut(&Slot) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    if child.summary.live == 0 && child.summary.newest <= revision {
+    if child.summary.live == 0 && child.summary.turned <= revision {
         return ControlFlow::Continue(());
     }
     match &child.node {
-        Node::Leaf(slots) => bounds.slots(slots).iter().try_for_each(see),
+        Node::Leaf(leaf) => bounds.slots(leaf).iter().try_for_each(see),
         Node::Inner(inner) => bounds
             .children(inner)
             .try_for_each(|(bounds, child)| visit(child, bounds, revision, see)),
@@ -136,13 +129,13 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) fn count(&mut self, child: &Child, bounds: Bounds<'_>) -> ControlFlow<()> {
         let whole = bounds.start.is_none() && bounds.end.is_none();
-        if child.summary.newest <= self.revision && (whole || child.summary.live == 0) {
+        if child.summary.turned <= self.revision && (whole || child.summary.live == 0) {
             self.count += child.summary.live;
             return ControlFlow::Continue(());
         }
         match &child.node {
-            Node::Leaf(slots) => {
-                let slots = bounds.slots(slots);
+            Node::Leaf(leaf) => {
+                let slots = bounds.slots(leaf);
                 let live = slots.iter().filter(|slot| slot.lives_at(self.revision));
                 self.count += live.count();
                 self.budget = self.budget.saturating_sub(slots.len());
@@ -188,7 +181,7 @@ impl Sweep {
             return ControlFlow::Continue(());
         }
         let flow = match &mut child.node {
-            Node::Leaf(slots) => self.run_leaf(slots, start),
+            Node::Leaf(leaf) => self.run_leaf(leaf, start),
             Node::Inner(inner) => {
                 let first = start.map_or(0, |start| inner.child_of(start));
                 let flow = (first..inner.children.len()).try_for_each(|at| {
@@ -198,7 +191,7 @@ impl Sweep {
                 flow
             }
         };
-        child.summary = child.node.summarise();
+        child.renew_summary();
         flow
     }
 
@@ -209,8 +202,9 @@ impl Sweep {
         }
     }
 
-    fn run_leaf(&mut self, slots: &mut Vec<Slot>, start: Option<&[u8]>) -> ControlFlow<()> {
-        let from = start.map_or(0, |start| slots.partition_point(|slot| slot.key() <= start));
+    fn run_leaf(&mut self, leaf: &mut Leaf, start: Option<&[u8]>) -> ControlFlow<()> {
+        let from = start.map_or(0, |start| leaf.find(start).map_or_else(|at| at, |at| at + 1));
+        let slots = &mut leaf.slots;
         let seen = slots.len() - from;
         let mut last = slots.last().map(Slot::shared_key);
         let mut done = false;
@@ -222,8 +216,11 @@ impl Sweep {
                     at += 1;
                     at <= from || slot.compact(*revision)
                 });
-                self.removed += before - slots.len();
-                slots.shrink_to(slots.len() + LEAF_GROWTH);
+                if slots.len() < before {
+                    self.removed += before - slots.len();
+                    slots.shrink_to(slots.len() + LEAF_GROWTH);
+                    leaf.renew_guide();
+                }
             }
             Work::Cool { bytes } => {
                 for slot in &mut slots[from..] {

@@ -194,13 +194,8 @@ fn a_range_is_deleted_in_the_order_of_its_keys() {
 #[test]
 fn a_transaction_dropped_half_done_is_the_last() {
     let mut store = fresh();
-    drop(store.writer.txn());
-    let mut txn = store.writer.txn();
-    assert!(txn.delete_range(&KeyRange::all()).is_empty());
-    drop(txn);
-    let mut txn = store.writer.txn();
-    txn.put(b"a", b"1", 0);
-    drop(txn);
+    assert!(store.writer.txn().delete_range(&KeyRange::all()).is_empty());
+    store.writer.txn().put(b"a", b"1", 0);
     assert!(store.reader.range(&all()).unwrap().kvs.is_empty(), "nobody sees it");
     let next = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _ = store.writer.txn();
