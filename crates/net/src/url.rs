@@ -4,7 +4,7 @@
 //! scripts meet these texts: `127.0.0.1:2379` without a scheme is the commonest mistake of all.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// How a door is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,8 +169,8 @@ struct Parts {
     scheme: String,
     /// What follows `scheme:` when it does not begin with a slash.
     opaque: String,
-    has_authority: bool,
-    user: Option<String>,
+    /// What stands between the slashes, as it was written.
+    authority: Option<String>,
     host: String,
     path: String,
     query: Option<String>,
@@ -207,13 +207,9 @@ impl Parts {
         {
             let end = after.find('/').unwrap_or(after.len());
             let (authority, tail) = after.split_at(end);
-            let (user, host) = match authority.rsplit_once('@') {
-                Some((user, host)) => (Some(user.to_owned()), host),
-                None => (None, authority),
-            };
-            parts.user = user;
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
             parts.host = host_of(&parts.scheme, host).map_err(wrap)?;
-            parts.has_authority = true;
+            parts.authority = Some(authority.to_owned());
             path = tail;
         }
         parts.path = unescape(path, Piece::Path).map_err(wrap)?;
@@ -223,14 +219,10 @@ impl Parts {
     fn text(&self) -> String {
         let mut text = format!("{}:", self.scheme);
         text.push_str(&self.opaque);
-        if self.has_authority {
+        if let Some(authority) = &self.authority {
             text.push_str("//");
+            text.push_str(authority);
         }
-        if let Some(user) = &self.user {
-            text.push_str(user);
-            text.push('@');
-        }
-        text.push_str(&self.host);
         text.push_str(&self.path);
         for (mark, piece) in [('?', &self.query), ('#', &self.fragment)] {
             if let Some(piece) = piece {
@@ -284,6 +276,9 @@ fn bracketed_host(host: &str) -> Result<String, String> {
     check_port(port)?;
     let inner = unescape(inner, Piece::Host)?;
     let address = inner.split('%').next().unwrap_or_default();
+    if address.parse::<Ipv4Addr>().is_ok() {
+        return Err("invalid IP-literal".to_owned());
+    }
     if address.parse::<Ipv6Addr>().is_err() {
         return Err(format!("invalid host: ParseAddr({inner:?}): unable to parse IP"));
     }
@@ -380,6 +375,7 @@ mod tests {
             ),
             ("http://::1:2379", "parse \"http://::1:2379\": invalid port \"::1:2379\" after host"),
             ("http://[::1", "parse \"http://[::1\": missing ']' in host"),
+            ("http://[1.2.3.4]:1", "parse \"http://[1.2.3.4]:1\": invalid IP-literal"),
             ("http://[::1]x", "parse \"http://[::1]x\": invalid port \"x\" after host"),
             ("http://a b:1", "parse \"http://a b:1\": invalid character \" \" in host name"),
             ("http://a%zz:1", "parse \"http://a%zz:1\": invalid URL escape \"%zz\""),
@@ -400,6 +396,8 @@ mod tests {
             ("unix:///run/etcd.sock", "/run/etcd.sock", "", ""),
             ("unixs://dir/file:1", "dir/file:1", "dir", ""),
             ("unix:/run/x", "/run/x", "", ""),
+            ("http://[fe80::1%25eth0]:1", "[fe80::1%eth0]:1", "fe80::1%eth0", "1"),
+            ("http://me:secret@a:1?b#c", "a:1", "a", "1"),
         ];
         for (input, address, host, port) in cases {
             let url = Url::parse(input).expect(input);

@@ -35,7 +35,8 @@ pub(crate) fn identify(logger: &Logger, directory: &Path) -> Result<Kind, Unusab
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kind::Empty),
         Err(error) => {
             let line = logger.line(Level::Fatal, "failed to list data directory");
-            line.text("dir", shown).error(plain(&error)).send();
+            let error = format!("open {shown}: {}", plain(&error));
+            line.text("dir", shown).error(error).send();
             return Err(Unusable);
         }
     };

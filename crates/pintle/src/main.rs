@@ -15,13 +15,14 @@
 //! What it never knows: how anything is done that a crate below does.
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
-//! `signals`, `version`, `wire`.
+//! `notify`, `signals`, `version`, `wire`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
 mod config;
 mod data_dir;
 mod logging;
+mod notify;
 mod options;
 mod run;
 mod signals;

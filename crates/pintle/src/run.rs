@@ -15,7 +15,7 @@ use crate::options::environment::{self, Notice, Refused};
 use crate::options::file::{self, BadFile};
 use crate::options::{Settings, help};
 use crate::signals::{Termination, die_of};
-use crate::{data_dir, version, wire};
+use crate::{config, data_dir, version, wire};
 
 /// How a member came to its end.
 #[derive(Debug)]
@@ -37,11 +37,20 @@ pub(crate) struct Given {
     pub(crate) variables: Vec<(String, String)>,
 }
 
+/// Requests larger than this are known to hurt.
+const RECOMMENDED_REQUEST_BYTES: u64 = 10 * 1024 * 1024;
 const FAILURE: u8 = 1;
 const USAGE_ERROR: u8 = 2;
 
 /// Runs the program.
 pub(crate) fn run(given: &Given) -> ExitCode {
+    let logger = Logger::early(Arc::new(RealClock::new()));
+    if !version::is_supported(version::ARCH, &given.variables) {
+        let message = "Refusing to run etcd on unsupported architecture since \
+                       ETCD_UNSUPPORTED_ARCH is not set";
+        logger.line(Level::Error, message).text("arch", version::ARCH).send();
+        return FAILURE.into();
+    }
     let arguments = given.arguments.get(1..).unwrap_or_default();
     if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.first().map(String::as_str) {
         eprintln!("etcd {command} is not built yet in pintle");
@@ -62,7 +71,6 @@ pub(crate) fn run(given: &Given) -> ExitCode {
                 print(&version::text());
                 return ExitCode::SUCCESS;
             }
-            let logger = Logger::early(Arc::new(RealClock::new()));
             logger.install();
             match start(&logger, given, *settings, &rest) {
                 Ok(ended) => end(&logger, ended),
@@ -100,6 +108,13 @@ fn start(
             None => line.send(),
         }
     }
+    if let (Ok(settings), true) = (&settings, verdict.problems.is_empty())
+        && let Some(path) = &settings.path
+    {
+        let message = "loaded server configuration, other configuration command line flags and \
+                       environment variables will be ignored if provided";
+        logger.info(message).text("path", path).send();
+    }
     logger.info("Running: ").list("args", &given.arguments).send();
     for problem in &verdict.problems {
         logger.warn("failed to verify flags").error(problem).send();
@@ -126,7 +141,7 @@ fn read_everything(
         path => path,
     };
     if !path.is_empty() {
-        return read_file(logger, &path);
+        return read_file(&path);
     }
     let (notices, outcome) = environment::apply(&mut settings, &given.variables);
     for notice in notices {
@@ -147,6 +162,11 @@ fn read_everything(
                 .send(),
         }
     }
+    for name in ["raft-read-timeout", "raft-write-timeout"] {
+        if outcome.is_ok() && settings.duration(name).to_std() < config::RAFT_TIMEOUT_MIN {
+            logger.info(&format!("{name} increased to minimum value: 5s")).send();
+        }
+    }
     match outcome {
         Ok(()) => Ok(Ok(settings)),
         Err(Refused::Value(problem)) => Ok(Err(problem)),
@@ -159,17 +179,14 @@ fn read_everything(
     }
 }
 
-fn read_file(logger: &Logger, path: &str) -> Result<Result<Settings, String>, Stopped> {
+fn read_file(path: &str) -> Result<Result<Settings, String>, Stopped> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => return Ok(Err(format!("open {path}: {}", data_dir::plain(&error)))),
     };
     match file::parse(&text) {
-        Ok(settings) => {
-            let message = "loaded server configuration, other configuration command line flags \
-                           and environment variables will be ignored if provided";
-            // Logged before the file's own logging options count: they may be what is wrong.
-            logger.info(message).text("path", path).send();
+        Ok(mut settings) => {
+            settings.path = Some(path.to_owned());
             Ok(Ok(settings))
         }
         Err(error @ BadFile::Urls { .. }) => {
@@ -181,36 +198,56 @@ fn read_file(logger: &Logger, path: &str) -> Result<Result<Settings, String>, St
 }
 
 fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
+    let directory = config::data_dir(settings);
+    let shown = directory.display().to_string();
     let host = net::default_host();
-    let failed = |problem: &dyn std::fmt::Display| {
-        // etcd's text, whatever the cause.
-        logger.line(Level::Fatal, "discovery failed").error(problem).send();
-        Stopped
-    };
-    let config = Config::new(settings, host.as_ref().ok().copied()).map_err(|e| failed(&e))?;
-    match host {
-        Ok(host) if config.advertise.host_used => {
+    let config = Config::new(settings, host.as_ref().ok().copied());
+    match (host, &config) {
+        (Ok(host), Ok(config)) if config.advertise.host_used => {
             let host = host.to_string();
             logger.info("detected default host for advertise").text("host", host).send();
         }
-        Ok(_) => {}
-        Err(error) => logger.info("failed to detect default host").error(error).send(),
+        (Ok(_), _) => {}
+        (Err(error), _) => logger.info("failed to detect default host").error(error).send(),
     }
     if settings.text("data-dir").is_empty() {
-        let directory = config.data_dir.display().to_string();
-        logger.warn("'data-dir' was empty; using default").text("data-dir", directory).send();
+        logger.warn("'data-dir' was empty; using default").text("data-dir", &shown).send();
     }
-    let kind =
-        data_dir::identify(logger, &config.data_dir).map_err(|data_dir::Unusable| Stopped)?;
-    let directory = config.data_dir.display().to_string();
+    let kind = data_dir::identify(logger, &directory).map_err(|data_dir::Unusable| Stopped)?;
     let message = match kind {
         data_dir::Kind::Member => "server has already been initialized",
         data_dir::Kind::Empty => "Initialize and start etcd server",
     };
-    logger.info(message).text("data-dir", directory).text("dir-type", kind.as_str()).send();
-    let members = first_members(&config).map_err(|error| failed(&error))?;
-    start_line::log(logger, &config, members.as_ref());
-    wire::run_member(&config, logger).map_err(|error| failed(&error))
+    logger.info(message).text("data-dir", shown).text("dir-type", kind.as_str()).send();
+    config.map_err(anyhow::Error::msg).and_then(|config| prepared(logger, &config)).map_err(
+        |error| {
+            // etcd's text, whatever the cause.
+            logger.line(Level::Fatal, "discovery failed").error(format_args!("{error:#}")).send();
+            Stopped
+        },
+    )
+}
+
+/// From here on every failure is told in the same way.
+fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
+    config.listen.check().map_err(anyhow::Error::msg)?;
+    let members = first_members(config).map_err(anyhow::Error::msg)?;
+    start_line::log(logger, config, members.as_ref());
+    warn_of_large_requests(logger, config);
+    wire::run_member(config, logger)
+}
+
+fn warn_of_large_requests(logger: &Logger, config: &Config) {
+    let bytes = config.limits.max_request_bytes;
+    if bytes > RECOMMENDED_REQUEST_BYTES {
+        logger
+            .warn("exceeded recommended request limit")
+            .value("max-request-bytes", bytes)
+            .text("max-request-size", config::humane(bytes))
+            .value("recommended-request-bytes", RECOMMENDED_REQUEST_BYTES)
+            .text("recommended-request-size", config::humane(RECOMMENDED_REQUEST_BYTES))
+            .send();
+    }
 }
 
 /// The members of a cluster that begins with this start; `None` when this member has begun.

@@ -26,6 +26,13 @@ const fn go_arch(arch: &'static str) -> &'static str {
     }
 }
 
+/// Whether this is a processor that etcd is tested on, or one that the user vouches for.
+pub(crate) fn is_supported(arch: &str, variables: &[(String, String)]) -> bool {
+    let vouched =
+        |(name, value): &(String, String)| name == "ETCD_UNSUPPORTED_ARCH" && value == arch;
+    matches!(arch, "amd64" | "arm64" | "ppc64le" | "s390x") || variables.iter().any(vouched)
+}
+
 /// What `--version` prints: etcd's four lines, then ours.
 pub(crate) fn text() -> String {
     format!(
@@ -36,6 +43,14 @@ pub(crate) fn text() -> String {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn other_processors_need_a_word_of_the_user() {
+        let vouched = |arch: &str| vec![("ETCD_UNSUPPORTED_ARCH".to_owned(), arch.to_owned())];
+        assert!(super::is_supported("amd64", &[]) && !super::is_supported("riscv64", &[]));
+        assert!(super::is_supported("riscv64", &vouched("riscv64")));
+        assert!(!super::is_supported("riscv64", &vouched("arm")));
+    }
+
     #[test]
     fn the_first_four_lines_are_etcds() {
         let text = super::text();

@@ -29,75 +29,104 @@ pub(crate) const ADVERTISE_MISSING: &str =
 
 const ELECTION_TIMEOUT_MAX_MS: u64 = 50_000;
 
-type Check = fn(&Settings) -> Option<String>;
+/// One look at the settings.
+#[derive(Clone, Copy)]
+enum Step {
+    /// What it finds is wrong.
+    Problem(fn(&Settings) -> Option<String>),
+    /// What it finds is doubtful.
+    Doubt(fn(&Settings) -> Option<Warning>),
+}
 
-const CHECKS: &[Check] = &[
-    fallback,
-    |settings| bindable(settings, "listen-peer-urls"),
-    |settings| bindable(settings, "listen-client-urls"),
-    |settings| bindable(settings, "listen-client-http-urls"),
-    |settings| bindable(settings, "listen-metrics-urls"),
-    advertised_peer,
-    advertised_client,
-    cluster_state,
-    one_way_to_begin,
-    discovery,
-    heartbeat,
-    election,
-    advertise_missing,
-    compaction_mode,
-    tracing_rate,
-    lease_gates,
-    compact_hash_check,
-    tls_versions,
+const STEPS: &[Step] = &[
+    Step::Problem(fallback),
+    Step::Problem(|settings| bindable(settings, "listen-peer-urls")),
+    Step::Problem(|settings| bindable(settings, "listen-client-urls")),
+    Step::Problem(|settings| bindable(settings, "listen-client-http-urls")),
+    Step::Doubt(single_port),
+    Step::Problem(|settings| bindable(settings, "listen-metrics-urls")),
+    Step::Problem(advertised_peer),
+    Step::Problem(advertised_client),
+    Step::Problem(cluster_state),
+    Step::Problem(one_way_to_begin),
+    Step::Problem(discovery),
+    Step::Problem(heartbeat),
+    Step::Problem(election),
+    Step::Problem(advertise_missing),
+    Step::Problem(compaction_mode),
+    Step::Problem(tracing_rate),
+    Step::Doubt(checkpoints_not_kept),
+    Step::Problem(lease_gates),
+    Step::Problem(compact_hash_check),
+    Step::Doubt(default_name),
+    Step::Problem(tls_versions),
 ];
 
 /// Judges all options.
 pub(crate) fn check(settings: &Settings) -> Verdict {
-    let mut verdict = Verdict {
-        warnings: warnings(settings),
-        problems: CHECKS.iter().filter_map(|check| check(settings)).collect(),
-    };
+    let mut verdict = Verdict::default();
+    for step in STEPS {
+        match step {
+            Step::Problem(find) => verdict.problems.extend(find(settings)),
+            // As in etcd, which ends at a problem, no doubt is told after one.
+            Step::Doubt(find) if verdict.problems.is_empty() => {
+                verdict.warnings.extend(find(settings));
+            }
+            Step::Doubt(_) => {}
+        }
+    }
+    if verdict.problems.is_empty() || settings.path.is_none() {
+        verdict.warnings.extend(deprecated(settings));
+    }
     verdict.problems.extend(not_built(settings));
     verdict
 }
 
-fn warnings(settings: &Settings) -> Vec<Warning> {
-    let mut warnings = Vec::new();
-    let mut warn = |message, field| warnings.push(Warning { message, field });
-    if settings.urls("listen-client-http-urls").is_empty() {
-        warn(
+fn doubt(message: &'static str) -> Warning {
+    Warning { message, field: None }
+}
+
+fn single_port(settings: &Settings) -> Option<Warning> {
+    settings.urls("listen-client-http-urls").is_empty().then(|| {
+        doubt(
             "Running http and grpc server on single port. This is not recommended for production.",
-            None,
-        );
-    }
+        )
+    })
+}
+
+fn checkpoints_not_kept(settings: &Settings) -> Option<Warning> {
     let gates = settings.gates("feature-gates");
-    if gates.enabled("LeaseCheckpoint") && !gates.enabled("LeaseCheckpointPersist") {
-        warn(
+    (gates.enabled("LeaseCheckpoint") && !gates.enabled("LeaseCheckpointPersist")).then(|| {
+        doubt(
             "Detected that checkpointing is enabled without persistence. Consider enabling \
              feature gate LeaseCheckpointPersist",
-            None,
-        );
-    }
+        )
+    })
+}
+
+fn default_name(settings: &Settings) -> Option<Warning> {
     let name = settings.text("name");
-    if name == "default" {
-        warn(
-            "it isn't recommended to use default name, please set a value for --name. Note that \
-             etcd might run into issue when multiple members have the same default name",
-            Some(("name", name)),
-        );
-    }
-    if settings.is_given("max-snapshots") {
-        warn("--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.", None);
-    }
-    if settings.is_given("v2-deprecation") {
-        warn(
+    (name == "default").then_some(Warning {
+        message: "it isn't recommended to use default name, please set a value for --name. Note \
+                  that etcd might run into issue when multiple members have the same default name",
+        field: Some(("name", name)),
+    })
+}
+
+fn deprecated(settings: &Settings) -> impl Iterator<Item = Warning> {
+    let messages = [
+        (
+            "max-snapshots",
+            "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
+        ),
+        (
+            "v2-deprecation",
             "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value \
              is enforced, ignoring user input.",
-            None,
-        );
-    }
-    warnings
+        ),
+    ];
+    let given = messages.into_iter().filter(|(name, _)| settings.is_given(name));
+    given.map(|(_, message)| doubt(message))
 }
 
 fn fallback(settings: &Settings) -> Option<String> {

@@ -4,6 +4,7 @@
 //! apart, puts in what "0 means" means, and names the member's files.
 
 pub(crate) mod check;
+mod doors;
 mod retention;
 pub(crate) mod start_line;
 
@@ -21,7 +22,7 @@ pub(crate) use retention::AutoCompaction;
 /// Bytes at which a member accepts no more writes unless told otherwise.
 pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The shortest time limit of connections between members.
-const RAFT_TIMEOUT_MIN: Duration = Duration::from_secs(5);
+pub(crate) const RAFT_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// Everything that a member is told at its start.
 #[derive(Debug, Clone)]
@@ -190,14 +191,10 @@ impl Config {
     /// The host is the machine's own, for URLs that say "all addresses".
     pub(crate) fn new(settings: &Settings, host: Option<IpAddr>) -> Result<Config, String> {
         let name = settings.text("name");
-        let data_dir = match settings.text("data-dir") {
-            dir if dir.is_empty() => format!("{name}.etcd"),
-            dir => dir,
-        };
         let wal_dir = settings.text("wal-dir");
         let (listen, advertise) = (listen(settings), advertise(settings, host));
         Ok(Config {
-            data_dir: data_dir.into(),
+            data_dir: data_dir(settings),
             wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
             listen,
             bootstrap: bootstrap(settings, &name, &advertise.peer),
@@ -232,6 +229,27 @@ impl Config {
     pub(crate) fn wal_path(&self) -> PathBuf {
         self.wal_dir.clone().unwrap_or_else(|| self.member_dir().join("wal"))
     }
+}
+
+/// The data directory, named after the member when nobody named it.
+pub(crate) fn data_dir(settings: &Settings) -> PathBuf {
+    match settings.text("data-dir") {
+        directory if directory.is_empty() => format!("{}.etcd", settings.text("name")).into(),
+        directory => directory.into(),
+    }
+}
+
+/// A size as etcd's log spells it: thousands, one digit behind the point below ten.
+pub(crate) fn humane(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if bytes < 10 {
+        return format!("{bytes} B");
+    }
+    let thousands = (bytes.ilog10() / 3) as usize;
+    let scaled = bytes as f64 / 1000_f64.powi(bytes.ilog10() as i32 / 3);
+    let rounded = (scaled * 10.0 + 0.5).floor() / 10.0;
+    let decimals = usize::from(rounded < 10.0);
+    format!("{rounded:.decimals$} {}", UNITS[thousands])
 }
 
 /// Zero means the default.

@@ -1,10 +1,12 @@
 //! The logging options, checked in etcd's order.
 
-use serde::Deserialize;
+use serde_json::Value as Json;
+use serde_json::error::Category;
 
 use super::rotation::Rotation;
 use super::{Format, Level};
 use crate::options::Settings;
+use crate::options::file::describe;
 
 /// Where the log goes and what it looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,17 +63,6 @@ impl LogConfig {
     }
 }
 
-/// The lumberjack library's options, by its names.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct RotationJson {
-    maxsize: i64,
-    maxage: i64,
-    maxbackups: i64,
-    localtime: bool,
-    compress: bool,
-}
-
 fn rotation(outputs: &[String], json: &str) -> Result<Rotation, String> {
     let is_file = |output: &&String| !matches!(output.as_str(), "default" | "stderr" | "stdout");
     let files = outputs.iter().filter(is_file).count();
@@ -80,19 +71,46 @@ fn rotation(outputs: &[String], json: &str) -> Result<Rotation, String> {
                     defined"
             .to_owned());
     }
-    let given: RotationJson = serde_json::from_str(json).map_err(|error| {
-        let what = if error.is_data() { "invalid" } else { "improperly formatted" };
-        format!("{what} log rotation config: {error}")
+    let given: Json = serde_json::from_str(json).map_err(|error| {
+        let reason = match error.classify() {
+            Category::Eof => "unexpected end of JSON input".to_owned(),
+            _ => error.to_string(),
+        };
+        format!("improperly formatted log rotation config: {reason}")
     })?;
-    if given.compress {
+    if truth(&given, "compress")? {
         return Err("--log-rotation-config-json: compress is not built yet in pintle".to_owned());
     }
-    // The library takes a negative number like 0.
-    let natural = |number: i64| u64::try_from(number).unwrap_or(0);
     Ok(Rotation {
-        max_size_megabytes: natural(given.maxsize),
-        max_age_days: natural(given.maxage),
-        max_backups: usize::try_from(given.maxbackups).unwrap_or(0),
-        local_time: given.localtime,
+        max_size_megabytes: natural(&given, "maxsize")?,
+        max_age_days: natural(&given, "maxage")?,
+        max_backups: usize::try_from(natural(&given, "maxbackups")?).unwrap_or(usize::MAX),
+        local_time: truth(&given, "localtime")?,
     })
+}
+
+/// A number of the object; what the lumberjack library takes a negative one for, is zero.
+fn natural(object: &Json, key: &str) -> Result<u64, String> {
+    match object.get(key) {
+        None | Some(Json::Null) => Ok(0),
+        Some(value) => {
+            let number = value.as_i64().ok_or_else(|| wrong(value, key, "int"))?;
+            Ok(u64::try_from(number).unwrap_or(0))
+        }
+    }
+}
+
+fn truth(object: &Json, key: &str) -> Result<bool, String> {
+    match object.get(key) {
+        None | Some(Json::Null) => Ok(false),
+        Some(value) => value.as_bool().ok_or_else(|| wrong(value, key, "bool")),
+    }
+}
+
+fn wrong(value: &Json, key: &str, wanted: &str) -> String {
+    let found = describe(value, wanted);
+    format!(
+        "invalid log rotation config: json: cannot unmarshal {found} into Go struct field \
+         logRotationConfig.Logger.{key} of type {wanted}"
+    )
 }

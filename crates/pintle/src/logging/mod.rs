@@ -37,6 +37,9 @@ use line::Head;
 use output::Outputs;
 use sampling::Sampler;
 
+/// With what Go ends after a panic.
+const PANIC_EXIT_CODE: i32 = 2;
+
 /// Writes lines. Clones write to the same place.
 #[derive(Debug, Clone)]
 pub(crate) struct Logger {
@@ -93,6 +96,19 @@ impl Logger {
         let subscriber = tracing_subscriber::registry().with(layer::ZapLayer::new(self.clone()));
         // It fails when one is installed already, which is then this one's twin.
         let _ = tracing::subscriber::set_global_default(subscriber);
+        let logger = self.clone();
+        std::panic::set_hook(Box::new(move |panic| logger.die_of(panic)));
+    }
+
+    /// A panic in any thread ends the process with a line and Go's exit code: a member that has
+    /// lost a thread must not go on as if it had not.
+    fn die_of(&self, panic: &std::panic::PanicHookInfo<'_>) {
+        let message = panic.payload_as_str().unwrap_or("panic");
+        let caller = panic
+            .location()
+            .map_or_else(|| "undefined".to_owned(), |at| layer::caller(at.file(), at.line()));
+        Line::new(self, Level::Panic, message, caller).send();
+        std::process::exit(PANIC_EXIT_CODE);
     }
 
     /// Goes on with other levels, forms and outputs.

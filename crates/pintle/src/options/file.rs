@@ -17,15 +17,13 @@ pub(crate) enum BadFile {
     /// A value of the wrong kind.
     #[error(
         "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go \
-         struct field configYAML.{key} of type {wanted}"
+         {place}"
     )]
     Kind {
         /// What the file has.
         found: String,
-        /// Under which key.
-        key: String,
-        /// What is asked for.
-        wanted: &'static str,
+        /// Where, and what is asked for there, in the words of Go's decoder.
+        place: String,
     },
     /// URLs that do not read. etcd prints this one without its logger.
     #[error("unexpected error setting up {key}: {reason}")]
@@ -44,16 +42,23 @@ pub(crate) enum BadFile {
 pub(crate) fn parse(text: &str) -> Result<Settings, BadFile> {
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
         with_snippet: false,
     };
-    let document: Json = serde_saphyr::from_str_with_options(text, options)
+    let documents: Vec<Json> = serde_saphyr::from_str_multiple_with_options(text, options)
         .map_err(|error| BadFile::Syntax(error.to_string()))?;
     let mut settings = Settings::defaults();
-    // Anything but a map says nothing about any option; etcd passes it over as well.
-    let Json::Object(document) = document else { return Ok(settings) };
+    let document = match documents.into_iter().next() {
+        Some(Json::Object(document)) => document,
+        None | Some(Json::Null) => return Ok(settings),
+        Some(other) => {
+            let place = "value of type embed.configYAML".to_owned();
+            return Err(BadFile::Kind { found: describe(&other, ""), place });
+        }
+    };
     settings.file_keys = document.keys().cloned().collect();
-    for object in ["client-transport-security", "peer-transport-security", "discovery-config"] {
-        check_object(&document, object)?;
+    for (object, group, go_type) in OBJECTS {
+        check_object(&document, object, group, go_type)?;
     }
     // URLs last: a file that is wrong in kind is refused for that first.
     let (urls, others): (Vec<_>, Vec<_>) =
@@ -85,12 +90,26 @@ fn normalise(settings: &mut Settings) {
     }
 }
 
-fn check_object(document: &Map<String, Json>, key: &str) -> Result<(), BadFile> {
+/// Keys that hold objects; Go's names for the struct that has them and for their type.
+const OBJECTS: [(&str, &str, &str); 4] = [
+    ("client-transport-security", "configJSON", "embed.securityConfig"),
+    ("peer-transport-security", "configJSON", "embed.securityConfig"),
+    ("socket-options", "Config", "transport.SocketOpts"),
+    ("discovery-config", "Config", "v3discovery.DiscoveryConfig"),
+];
+
+fn check_object(
+    document: &Map<String, Json>,
+    key: &str,
+    group: &str,
+    go_type: &str,
+) -> Result<(), BadFile> {
     match entry(document, key) {
         None | Some(Json::Null | Json::Object(_)) => Ok(()),
-        Some(other) => {
-            Err(BadFile::Kind { found: describe(other), key: key.to_owned(), wanted: "object" })
-        }
+        Some(other) => Err(BadFile::Kind {
+            found: describe(other, go_type),
+            place: format!("struct field configYAML.{group}.{key} of type {go_type}"),
+        }),
     }
 }
 
@@ -119,32 +138,36 @@ fn read(row: &Row, key: &str, json: &Json, current: &Value) -> Result<Option<Val
     if json.is_null() {
         return Ok(None);
     }
-    let wrong =
-        || BadFile::Kind { found: describe(json), key: key.to_owned(), wanted: go_type(row.kind) };
+    let wrong = || {
+        let (field, wanted) = (go_field(row, key), go_type(row.kind));
+        let place = format!("struct field {field} of type {wanted}");
+        BadFile::Kind { found: describe(json, wanted), place }
+    };
     let value = match row.kind {
-        Kind::Bool => Value::Bool(truth(json).ok_or_else(wrong)?),
+        Kind::Bool => Value::Bool(json.as_bool().ok_or_else(wrong)?),
         Kind::Uint(bits) => {
-            let number = json.as_u64().filter(|number| bits == 64 || number >> bits == 0);
+            let number = integer(json).and_then(|number| u64::try_from(number).ok());
+            let number = number.filter(|number| bits == 64 || number >> bits == 0);
             Value::Uint(number.ok_or_else(wrong)?)
         }
-        Kind::Int => Value::Int(json.as_i64().ok_or_else(wrong)?),
-        Kind::Duration => Value::Duration(GoDuration(json.as_i64().ok_or_else(wrong)?)),
+        Kind::Int => Value::Int(signed(json).ok_or_else(wrong)?),
+        Kind::Duration => Value::Duration(GoDuration(signed(json).ok_or_else(wrong)?)),
         Kind::Names | Kind::List if row.file != FileKey::Joined => {
             let items = json.as_array().ok_or_else(wrong)?;
-            let items = items.iter().map(scalar).collect::<Option<Vec<_>>>();
-            Value::List(items.ok_or_else(wrong)?)
+            let items = items.iter().map(|item| Some(item.as_str()?.to_owned()));
+            Value::List(items.collect::<Option<_>>().ok_or_else(wrong)?)
         }
         // Checked with everything else, so that the error comes in etcd's order.
         Kind::OneOf(_) | Kind::SomeOf(_) | Kind::Text => {
-            Value::Text(scalar(json).ok_or_else(wrong)?)
+            Value::Text(json.as_str().ok_or_else(wrong)?.to_owned())
         }
         Kind::Ignored => return Ok(None),
         Kind::Urls | Kind::Origins | Kind::Gates | Kind::Names | Kind::List => {
-            let text = scalar(json).ok_or_else(wrong)?;
+            let text = json.as_str().ok_or_else(wrong)?;
             if text.is_empty() {
                 return Ok(None);
             }
-            row.kind.read(&text, current).map_err(|reason| refused(row, reason))?
+            row.kind.read(text, current).map_err(|reason| refused(row, reason))?
         }
     };
     // Its text was only looked at for being one.
@@ -162,37 +185,50 @@ fn refused(row: &Row, reason: String) -> BadFile {
     }
 }
 
-fn truth(json: &Json) -> Option<bool> {
-    match json {
-        Json::Bool(on) => Some(*on),
-        // The words of YAML 1.1, which etcd's parser knows.
-        Json::String(word) => match word.to_ascii_lowercase().as_str() {
-            "yes" | "on" | "y" | "true" => Some(true),
-            "no" | "off" | "n" | "false" => Some(false),
-            _ => None,
-        },
-        _ => None,
-    }
+/// A whole number, be it written as `1e9` or `5.0`.
+fn integer(json: &Json) -> Option<i128> {
+    let whole = |number: &f64| number.fract() == 0.0 && number.abs() < 1e19;
+    let number = json.as_number()?;
+    number.as_i128().or_else(|| number.as_f64().filter(whole).map(|number| number as i128))
 }
 
-/// A text, or a number or truth value where a text is wanted.
-fn scalar(json: &Json) -> Option<String> {
-    match json {
-        Json::String(text) => Some(text.clone()),
-        Json::Number(number) => Some(number.to_string()),
-        Json::Bool(on) => Some(on.to_string()),
-        _ => None,
-    }
+fn signed(json: &Json) -> Option<i64> {
+    i64::try_from(integer(json)?).ok()
 }
 
-fn describe(json: &Json) -> String {
+/// Go's types that are numbers.
+const NUMBERS: &[&str] = &["uint", "uint32", "int", "time.Duration"];
+
+/// What Go's decoder calls a value; it shows a number where a number is wanted.
+pub(crate) fn describe(json: &Json, wanted: &str) -> String {
     match json {
         Json::Null => "null".to_owned(),
         Json::Bool(_) => "bool".to_owned(),
-        Json::Number(number) => format!("number {number}"),
+        Json::Number(number) if NUMBERS.contains(&wanted) => {
+            format!("number {number}")
+        }
+        Json::Number(_) => "number".to_owned(),
         Json::String(_) => "string".to_owned(),
         Json::Array(_) => "array".to_owned(),
         Json::Object(_) => "object".to_owned(),
+    }
+}
+
+/// The struct field that Go's decoder names for a key.
+fn go_field(row: &Row, key: &str) -> String {
+    let translated = matches!(row.kind, Kind::Urls | Kind::Origins | Kind::Gates)
+        && row.name != "listen-metrics-urls";
+    match key.split('.').collect::<Vec<_>>()[..] {
+        ["client-transport-security" | "peer-transport-security", _] => {
+            format!("securityConfig.configJSON.{key}")
+        }
+        ["socket-options", _] => format!("SocketOpts.Config.{key}"),
+        ["discovery-config", _] => format!("DiscoveryConfig.Config.{key}"),
+        ["discovery-config", _, _] => format!("ConfigSpec.Config.{key}"),
+        ["discovery-config", _, "secure", _] => format!("SecureConfig.Config.{key}"),
+        ["discovery-config", ..] => format!("AuthConfig.Config.{key}"),
+        _ if translated || row.file == FileKey::Joined => format!("configYAML.configJSON.{key}"),
+        _ => format!("configYAML.Config.{key}"),
     }
 }
 

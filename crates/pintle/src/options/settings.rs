@@ -27,13 +27,15 @@ pub(crate) struct Settings {
     entries: Vec<(Value, Source)>,
     /// Keys that a config file has, also those that no row knows.
     pub(super) file_keys: BTreeSet<String>,
+    /// The config file that they come from.
+    pub(crate) path: Option<String>,
 }
 
 impl Settings {
     /// Everything at its default.
     pub(crate) fn defaults() -> Settings {
         let entries = TABLE.iter().map(|row| (row.default_value(), Source::Default)).collect();
-        Settings { entries, file_keys: BTreeSet::new() }
+        Settings { entries, file_keys: BTreeSet::new(), path: None }
     }
 
     fn position(name: &str) -> usize {

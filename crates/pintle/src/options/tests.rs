@@ -264,7 +264,7 @@ fn from_file(text: &str) -> Settings {
 #[test]
 fn a_file_sets_every_kind_of_option() {
     let all = from_file(
-        "name: 123\n\
+        "name: '123'\n\
          data-dir: /var/lib/etcd\n\
          snapshot-count: 1000\n\
          grpc-keepalive-timeout: 600000000000\n\
@@ -279,7 +279,7 @@ fn a_file_sets_every_kind_of_option() {
          discovery-config:\n  token: t\n  client:\n    endpoints: [e]\n    dial-timeout: 5\n    \
          secure:\n      cert: dc\n\
          feature-gates: LeaseCheckpoint=true\n\
-         auto-compaction-retention: 1\n\
+         auto-compaction-retention: '1'\n\
          max-wals: null\n\
          proxy: 'off'\n\
          experimental-anything: 3\n\
@@ -313,10 +313,13 @@ fn a_file_sets_every_kind_of_option() {
 #[test]
 fn json_empty_files_and_lists_are_files_too() {
     assert_eq!(from_file("{\"name\": \"a\", \"pre-vote\": false}").text("name"), "a");
-    for text in ["", "# nothing\n", "- a\n", "name:\n"] {
+    for text in ["", "# nothing\n", "---\n", "name:\n"] {
         assert_eq!(from_file(text).text("name"), "default", "{text}");
     }
     assert_eq!(from_file("name: a\nname: b\n").text("name"), "b");
+    // The first of several documents counts.
+    assert_eq!(from_file("name: a\n---\nname: b\n").text("name"), "a");
+    assert_eq!(from_file("max-wals: 010\nsnapshot-count: 1e4\n").uint("max-wals"), 8);
 }
 
 #[test]
@@ -325,28 +328,39 @@ fn files_of_the_wrong_kind_are_refused_in_etcds_words() {
     let cases = [
         (
             "heartbeat-interval: x",
-            "string into Go struct field configYAML.heartbeat-interval of type uint",
+            "string into Go struct field configYAML.Config.heartbeat-interval of type uint",
         ),
         (
             "grpc-keepalive-timeout: 10m",
-            "string into Go struct field configYAML.grpc-keepalive-timeout of type time.Duration",
+            "string into Go struct field configYAML.Config.grpc-keepalive-timeout of type time.Duration",
         ),
-        ("name: [a]", "array into Go struct field configYAML.name of type string"),
+        ("name: [a]", "array into Go struct field configYAML.Config.name of type string"),
         (
             "log-outputs: stderr",
-            "string into Go struct field configYAML.log-outputs of type []string",
+            "string into Go struct field configYAML.Config.log-outputs of type []string",
         ),
-        ("pre-vote: maybe", "string into Go struct field configYAML.pre-vote of type bool"),
-        ("max-wals: -1", "number -1 into Go struct field configYAML.max-wals of type uint"),
-        ("max-wals: 1.5", "number 1.5 into Go struct field configYAML.max-wals of type uint"),
+        ("pre-vote: 'on'", "string into Go struct field configYAML.Config.pre-vote of type bool"),
+        ("name: 3", "number into Go struct field configYAML.Config.name of type string"),
+        ("- a", "array into Go value of type embed.configYAML"),
+        (
+            "listen-peer-urls: [a]",
+            "array into Go struct field configYAML.configJSON.listen-peer-urls of type string",
+        ),
+        ("pre-vote: maybe", "string into Go struct field configYAML.Config.pre-vote of type bool"),
+        ("max-wals: -1", "number -1 into Go struct field configYAML.Config.max-wals of type uint"),
+        (
+            "max-wals: 1.5",
+            "number 1.5 into Go struct field configYAML.Config.max-wals of type uint",
+        ),
         (
             "client-transport-security:\n  cert-file: [1]",
-            "array into Go struct field configYAML.client-transport-security.cert-file of type \
+            "array into Go struct field securityConfig.configJSON.client-transport-security.cert-file of type \
              string",
         ),
         (
             "peer-transport-security: 3",
-            "number 3 into Go struct field configYAML.peer-transport-security of type object",
+            "number into Go struct field configYAML.configJSON.peer-transport-security of type \
+             embed.securityConfig",
         ),
     ];
     for (text, tail) in cases {

@@ -1,0 +1,207 @@
+//! The program as a script sees it: what it prints where, and its exit codes.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_pintle");
+
+fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(std::env::temp_dir())
+        .output()
+        .expect("starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("is text")
+}
+
+/// The values of a key in all log lines.
+fn logged(output: &Output, key: &str) -> Vec<String> {
+    let lines = text(&output.stderr);
+    let values = lines.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");
+        for always in ["level", "ts", "caller", "msg"] {
+            let value = line.get(always).and_then(serde_json::Value::as_str);
+            assert!(value.is_some_and(|value| !value.is_empty()), "{always} in {line}");
+        }
+        line.get(key).and_then(serde_json::Value::as_str).map(str::to_owned)
+    });
+    values.flatten().collect()
+}
+
+#[test]
+fn the_version_is_four_lines_of_etcds_and_one_of_ours() {
+    let output = run(&["--version"], &[]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = text(&output.stdout);
+    assert!(text.starts_with("etcd Version: 3.7.1\nGit SHA: "), "{text}");
+    assert_eq!(text.lines().count(), 5);
+}
+
+#[test]
+fn help_goes_to_both_streams() {
+    for flag in ["-h", "--help", "-help"] {
+        let output = run(&[flag], &[]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(text(&output.stderr).starts_with("Usage:\n"));
+        assert!(text(&output.stdout).contains("  --data-dir ''\n"));
+    }
+}
+
+#[test]
+fn a_flag_that_does_not_read_ends_with_2() {
+    let output = run(&["--v2-deprecation=not-yet"], &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = text(&output.stderr);
+    let error = "invalid value \"not-yet\" for flag -v2-deprecation: invalid value \"not-yet\"\n";
+    assert!(text.starts_with(error), "{text}");
+    assert!(text.contains("Usage:"));
+}
+
+#[test]
+fn options_that_make_no_sense_end_with_1_and_are_all_told() {
+    let output =
+        run(&["--election-timeout=1", "--auto-tls", "--listen-client-urls=http://a:1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let messages = logged(&output, "msg");
+    assert_eq!(messages[0], "Running: ");
+    assert_eq!(messages.iter().filter(|text| *text == "failed to verify flags").count(), 4);
+    assert!(messages.contains(&"advertise client URLs are not set".to_owned()));
+    assert_eq!(logged(&output, "error")[0], "expected IP in URL for binding (http://a:1)");
+}
+
+#[test]
+fn a_left_over_word_is_no_flag() {
+    let output = run(&["--name=a", "serve"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(logged(&output, "msg"), ["Running: ", "failed to verify flags"]);
+    assert_eq!(logged(&output, "error"), ["\"serve\" is not a valid flag"]);
+}
+
+#[test]
+fn a_variable_beside_its_flag_is_fatal() {
+    let output = run(&["--name=a"], &[("ETCD_NAME", "b")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(logged(&output, "level"), ["fatal"]);
+    assert_eq!(logged(&output, "environment-variable"), ["ETCD_NAME"]);
+}
+
+#[test]
+fn variables_are_told_of_in_etcds_order() {
+    let variables =
+        [("ETCD_VERSION", "1"), ("ETCD_ZZZ", "1"), ("ETCD_NAME", "a"), ("ETCD_LOG_FORMAT", "x")];
+    let output = run(&[], &variables);
+    assert_eq!(
+        logged(&output, "msg"),
+        [
+            "cannot set special environment variable",
+            "recognized and used environment variable",
+            "recognized and used environment variable",
+            "unrecognized environment variable",
+            "Running: ",
+            "failed to verify flags",
+        ]
+    );
+    assert_eq!(logged(&output, "variable-name"), ["ETCD_LOG_FORMAT", "ETCD_NAME"]);
+    assert_eq!(logged(&output, "environment-variable"), ["ETCD_ZZZ=1"]);
+}
+
+/// A file that goes when the test ends.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, text: &str) -> File {
+        let path = std::env::temp_dir().join(format!("pintle-cli-{}-{name}", std::process::id()));
+        std::fs::write(&path, text).expect("can be written");
+        File(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("is text")
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_file_takes_the_place_of_flags_and_variables() {
+    let file = File::new("election.yml", "name: a\nelection-timeout: 7\n");
+    let variables = [("ETCD_CONFIG_FILE", file.path()), ("ETCD_ELECTION_TIMEOUT", "8")];
+    for output in [run(&[], &variables), run(&["--config-file", file.path(), "--name=b"], &[])] {
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(
+            logged(&output, "error"),
+            [
+                "--election-timeout[7ms] should be at least as 5 times as --heartbeat-interval[100ms]"
+            ]
+        );
+    }
+}
+
+#[test]
+fn urls_of_a_file_that_do_not_read_are_told_without_the_logger() {
+    let file = File::new("urls.yml", "listen-peer-urls: 127.0.0.1:1\n");
+    let output = run(&["--config-file", file.path()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        "unexpected error setting up listen-peer-urls: parse \"127.0.0.1:1\": first path segment \
+         in URL cannot contain colon\n"
+    );
+}
+
+#[test]
+fn it_is_etcd_under_etcds_name() {
+    let name = std::env::temp_dir().join(format!("pintle-cli-{}", std::process::id())).join("etcd");
+    std::fs::create_dir_all(name.parent().expect("has one")).expect("can be made");
+    std::fs::hard_link(PROGRAM, &name)
+        .or_else(|_| std::fs::copy(PROGRAM, &name).map(|_| ()))
+        .expect("is there");
+    let output = Command::new(&name).arg("--version").output().expect("starts");
+    assert!(text(&output.stdout).starts_with("etcd Version: 3.7.1\n"));
+    let output = Command::new(&name).arg("--nonsense").output().expect("starts");
+    let error = "flag provided but not defined: -nonsense\n";
+    assert!(text(&output.stderr).starts_with(error));
+    std::fs::remove_dir_all(name.parent().expect("has one")).expect("can be removed");
+}
+
+#[test]
+fn proxies_are_not_built_yet_and_say_so() {
+    for command in ["gateway", "grpc-proxy"] {
+        let output = run(&[command, "start"], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(text(&output.stderr), format!("etcd {command} is not built yet in pintle\n"));
+    }
+}
+
+#[test]
+fn the_log_goes_where_it_is_told() {
+    let log = File::new("log", "");
+    let output = run(
+        &[
+            "--log-outputs",
+            log.path(),
+            "--log-format=console",
+            "--pre-vote=false",
+            "--name=b",
+            "--auto-tls",
+        ],
+        &[],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stderr), "");
+    let text = std::fs::read_to_string(&log.0).expect("is there");
+    assert!(text.contains("\tinfo\tpintle/run.rs:"), "{text}");
+    assert!(
+        text.contains("failed to verify flags\t{\"error\":\"--auto-tls is not built"),
+        "{text}"
+    );
+}
