@@ -91,7 +91,7 @@ impl Error {
         }
     }
 
-    /// Whether a record was cut off, which [`Wal::open`](crate::Wal::open) repairs at the log's end.
+    /// Whether a record was cut off, which [`Wal::open`](crate::Wal::open) repairs at the end.
     pub fn is_unexpected_eof(&self) -> bool {
         matches!(self, Error::UnexpectedEof { .. })
     }

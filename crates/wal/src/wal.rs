@@ -346,9 +346,11 @@ impl Wal {
         self.held.drain(..keep_from);
     }
 
-    /// The work of making the next segment; `None` where that is done or being done.
+    /// The work of making the next segment; `None` where that is done, being done, or too early:
+    /// a member that writes little should not write a whole segment of zeros at every start.
     pub fn next_segment_job(&self) -> Option<NextSegmentJob> {
-        self.next.job()
+        let due = self.tail.offset >= self.options.segment_bytes / 4;
+        if due { self.next.job() } else { None }
     }
 
     /// Makes everything durable and lets go of the log.

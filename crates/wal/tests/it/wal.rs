@@ -6,7 +6,7 @@ use ::wal::{Error, purge};
 #[test]
 fn a_log_and_its_jobs_move_between_threads() {
     fn moves<T: Send + 'static>(_: &T) {}
-    let wal = create(&disk(1), Options::default());
+    let wal = create(&disk(1), small(80));
     moves(&wal);
     moves(&wal.sync_job());
     moves(&wal.next_segment_job().unwrap());
@@ -136,19 +136,22 @@ fn a_full_segment_is_followed_by_the_next() {
 fn the_next_segment_may_be_made_ahead() {
     let disk = disk(1);
     let mut wal = create(&disk, small(4096));
+    assert!(wal.next_segment_job().is_none(), "too early");
+    let _ = wal.append(&[entry(1, 1, &[1; 1000])], None).unwrap();
     let job = wal.next_segment_job().unwrap();
     assert!(wal.next_segment_job().is_none());
     drop(job);
     wal.next_segment_job().unwrap().run().unwrap();
     assert!(wal.next_segment_job().is_none());
     assert_eq!(disk.list(dir()).unwrap()[0], "0.tmp");
-    let _ = wal.append(&[entry(1, 1, &[1; 5000])], None).unwrap();
-    assert_eq!(disk.list(dir()).unwrap()[1], "0000000000000001-0000000000000002.wal");
+    let _ = wal.append(&[entry(1, 2, &[1; 4000])], None).unwrap();
+    assert_eq!(disk.list(dir()).unwrap()[1], "0000000000000001-0000000000000003.wal");
+    let _ = wal.append(&[entry(1, 3, &[1; 1000])], None).unwrap();
     let late = wal.next_segment_job().unwrap();
     drop(wal);
     late.run().unwrap();
     assert_eq!(disk.list(dir()).unwrap().len(), 2, "nothing is left behind");
-    assert_eq!(open(&disk, small(4096)).unwrap().1.entries.len(), 1);
+    assert_eq!(open(&disk, small(4096)).unwrap().1.entries.len(), 3);
 }
 
 #[test]
