@@ -244,5 +244,5 @@ fn is_state_at(slot: &crate::index::Slot, revision: i64, key: RecordKey) -> bool
 /// Where a scan goes on; `None` where it came to the end.
 pub(crate) fn next_after(records: &[(RecordKey, Bytes)], limit: usize) -> Option<RecordKey> {
     let (last, _) = records.last().filter(|_| records.len() >= limit)?;
-    Some(RecordKey::put(Revision::new(last.revision.main, last.revision.sub + 1)))
+    Some(last.next())
 }

@@ -261,4 +261,20 @@ mod tests {
             assert!(KvFields::parse(wild).is_err(), "{wild:02x?}");
         }
     }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let mut random = env::Random::new(5);
+        for _ in 0..50_000 {
+            let mut bytes = vec![0; random.index(24)];
+            random.fill(&mut bytes);
+            // Few different bytes make valid tags and lengths likely.
+            bytes.iter_mut().for_each(|byte| *byte &= 0b1011_1011);
+            if let Ok(fields) = KvFields::parse(&bytes) {
+                let encoded = fields.encode();
+                assert_eq!(KvFields::parse(&encoded).expect("own bytes"), fields);
+                assert_eq!(canonical_key(&encoded), fields.key);
+            }
+        }
+    }
 }

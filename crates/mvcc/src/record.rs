@@ -26,6 +26,15 @@ impl RecordKey {
         Self { revision, tombstone: true }
     }
 
+    /// The next key that there can be.
+    pub(crate) const fn next(self) -> Self {
+        let Revision { main, sub } = self.revision;
+        match self.tombstone {
+            true => Self::put(Revision::new(main, sub + 1)),
+            false => Self::tombstone(self.revision),
+        }
+    }
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
         let damaged = || Error::Damaged(format!("not a revision key: {bytes:02x?}"));
         let tombstone = match bytes.get(PUT_LEN..) {
@@ -87,6 +96,14 @@ mod tests {
         for key in [put, tombstone] {
             assert_eq!(RecordKey::parse(key.encode().as_ref()).expect("own bytes"), key);
         }
+    }
+
+    #[test]
+    fn nothing_lies_between_a_key_and_the_next() {
+        let put = RecordKey::put(Revision::new(5, 3));
+        assert_eq!(put.next(), RecordKey::tombstone(Revision::new(5, 3)));
+        assert_eq!(put.next().next(), RecordKey::put(Revision::new(5, 4)));
+        assert!(put < put.next() && put.next() < put.next().next());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! From the `key` bucket back to the index.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::backend::KEY_BUCKET;
+use crate::hash::next_after;
 use crate::index::{Change, Index, Slot, Span};
 use crate::kv::KvFields;
 use crate::record::RecordKey;
@@ -23,21 +23,25 @@ pub(crate) struct Restored {
     pub(crate) scheduled: Option<i64>,
 }
 
+/// Records that are read at a time.
+const READ_CHUNK: usize = 10_000;
+
 pub(crate) fn restore(backend: &Backend, value_budget: usize) -> Result<Restored, Error> {
     let finished = compaction(backend, FINISHED_COMPACTION)?.unwrap_or(-1);
     let scheduled = compaction(backend, SCHEDULED_COMPACTION)?;
     let mut index = Index::new(value_budget);
     let mut last = Revision::new(1, -1);
-    if let Some(bucket) = backend.snapshot().bucket(KEY_BUCKET)? {
-        for item in bucket.range(Bound::Unbounded, Bound::Unbounded) {
-            let (key, value) = item?;
-            let key = RecordKey::parse(&key)?;
+    let mut from = Some(RecordKey::put(Revision::default()));
+    while let Some(start) = from {
+        let records = backend.scan(start, i64::MAX, READ_CHUNK)?;
+        for (key, value) in &records {
             if key.revision <= last || key.revision.main == i64::MAX {
                 return Err(Error::Damaged(format!("record {key:?} stands after {last:?}")));
             }
             last = key.revision;
-            take_in(&mut index, key, KvFields::parse(&value)?);
+            take_in(&mut index, *key, KvFields::parse(value)?);
         }
+        from = next_after(&records, READ_CHUNK);
     }
     // Compaction may have taken the newest records away, or be about to.
     let current = last.main.max(finished).max(scheduled.unwrap_or(0));
@@ -46,8 +50,12 @@ pub(crate) fn restore(backend: &Backend, value_budget: usize) -> Result<Restored
 
 /// Reads one of the compaction marks.
 pub(crate) fn compaction(backend: &Backend, mark: &[u8]) -> Result<Option<i64>, Error> {
-    let bytes = backend.get(Bucket::Meta, mark)?;
-    bytes.map(|bytes| Ok(RecordKey::parse(&bytes)?.revision.main)).transpose()
+    let Some(bytes) = backend.get(Bucket::Meta, mark)? else { return Ok(None) };
+    let revision = RecordKey::parse(&bytes)?.revision.main;
+    if revision == i64::MAX {
+        return Err(Error::Damaged("a compaction at the end of time".into()));
+    }
+    Ok(Some(revision))
 }
 
 /// Writes one of the compaction marks.

@@ -149,3 +149,52 @@ impl Drop for Pin<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use env::SimDisk;
+
+    use super::*;
+    use crate::Progress;
+
+    fn three_puts() -> Store {
+        let options = bolt::Options { grow_bytes: 64 << 10, ..bolt::Options::default() };
+        let backend = Backend::open(Arc::new(SimDisk::new(1)), Path::new("/db"), options);
+        let backend = backend.expect("a new file");
+        let mut store = Store::open(backend, Options::default()).expect("an empty store");
+        for value in [b"1", b"2", b"3"] {
+            let mut txn = store.writer.txn();
+            txn.put(b"key", value, 0);
+            txn.finish();
+        }
+        store
+    }
+
+    #[test]
+    fn a_compaction_waits_for_those_who_read_below_it() {
+        let mut store = three_puts();
+        let shared = Arc::clone(&store.reader.shared);
+        let (below, at) = (shared.pin(2), shared.pin(3));
+        let twice = shared.pin(2);
+        let mut job = store.writer.compact(3).expect("not compacted");
+        assert_eq!(job.step(100).expect("readable"), Progress::Waiting);
+        drop(below);
+        assert_eq!(job.step(100).expect("readable"), Progress::Waiting);
+        drop(twice);
+        while job.step(100).expect("readable") != Progress::Done {}
+        assert_eq!(job.deleted(), 1);
+        drop(at);
+        assert!(shared.pins().is_empty());
+    }
+
+    #[test]
+    fn a_read_leaves_no_pin_behind() {
+        let store = three_puts();
+        let old = store.reader.previous(b"key", 2).expect("readable").expect("it lived");
+        assert!(old.ends_with(b"1"));
+        store.reader.hash_kv(3).expect("readable");
+        assert!(store.reader.shared.pins().is_empty());
+    }
+}

@@ -198,3 +198,107 @@ fn etcd_hashes_what_we_write_as_we_do() {
         }
     }
 }
+
+/// A member of its own on loopback.
+struct Etcd {
+    process: std::process::Child,
+    etcdctl: PathBuf,
+    url: String,
+    _dir: TempDir,
+}
+
+impl Etcd {
+    fn start() -> Option<Self> {
+        let (etcd, etcdctl) = (peer("etcd")?, peer("etcdctl")?);
+        let dir = TempDir::new("etcd");
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (client, peer) = (free(), free());
+        let (url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let process = Command::new(etcd)
+            .args(["--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .arg("--data-dir")
+            .arg(dir.0.join("data"))
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let etcd = Self { process, etcdctl, url, _dir: dir };
+        let healthy = (0..50).any(|_| etcd.try_run(&["endpoint", "health"], "").is_some());
+        assert!(healthy, "etcd does not come up");
+        Some(etcd)
+    }
+
+    fn try_run(&self, args: &[&str], input: &str) -> Option<String> {
+        let mut command = Command::new(&self.etcdctl);
+        command.args(["--endpoints", &self.url, "--command-timeout", "5s"]).args(args);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        command.stderr(std::process::Stdio::null());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> String {
+        self.try_run(args, input).unwrap_or_else(|| panic!("etcdctl {args:?} {input}"))
+    }
+
+    /// Hash, compaction revision and revision, as served.
+    fn hash(&self, revision: i64) -> [i64; 3] {
+        let args = ["endpoint", "hashkv", "-w", "json", "--rev", &revision.to_string()];
+        let reply: Value = serde_json::from_str(&self.run(&args, "")).unwrap();
+        let number = |name: &str| reply[0]["HashKV"][name].as_i64().unwrap();
+        [number("hash"), number("compact_revision"), number("hash_revision")]
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One transaction of a few puts and deletions, on both sides.
+fn same_on_both(random: &mut Random, etcd: &Etcd, store: &mut mvcc::Store) {
+    let mut script = String::from("\n");
+    let mut txn = store.writer.txn();
+    let first = random.below(12);
+    for n in 0..1 + random.below(4) {
+        let key = format!("key{}", (first + n) % 12);
+        if random.chance(1, 3) {
+            script += &format!("del {key}\n");
+            txn.delete_range(&crate::kit::single(&key));
+        } else {
+            script += &format!("put {key} value{n}\n");
+            txn.put(key.as_bytes(), format!("value{n}").as_bytes(), 0);
+        }
+    }
+    txn.finish();
+    etcd.run(&["txn"], &(script + "\n\n"));
+}
+
+#[test]
+fn a_running_etcd_serves_the_same_hashes_through_compactions() {
+    let Some(etcd) = Etcd::start() else { return };
+    let mut store = crate::kit::fresh();
+    let mut random = Random::new(3);
+    for _ in 0..5 {
+        for _ in 0..12 {
+            same_on_both(&mut random, &etcd, &mut store);
+        }
+        let current = store.reader.current_revision();
+        let compacted = current - random.below(4) as i64;
+        etcd.run(&["compaction", "--physical", &compacted.to_string()], "");
+        finish(&mut store.writer.compact(compacted).unwrap());
+        for revision in [0, compacted, current, compacted + 1] {
+            if revision > current {
+                continue;
+            }
+            let ours = store.reader.hash_kv(revision).unwrap();
+            let ours = [i64::from(ours.hash), ours.compact_revision, ours.revision];
+            assert_eq!(etcd.hash(revision), ours, "at {revision}, compacted at {compacted}");
+        }
+    }
+}

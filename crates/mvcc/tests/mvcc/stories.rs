@@ -86,6 +86,13 @@ fn records_that_cannot_be_are_refused_not_fatal() {
         plant(&disk, &[*record]);
         assert!(matches!(try_open(&disk), Err(Error::Damaged(_))), "record {at}");
     }
+    let marks = SimDisk::new(98);
+    let backend = open_backend(&marks);
+    let mark = b"\x7f\xff\xff\xff\xff\xff\xff\xff_\0\0\0\0\0\0\0\0";
+    backend.put(Bucket::Meta, "scheduledCompactRev".into(), Bytes::from_static(mark));
+    flush(&backend);
+    drop(backend);
+    assert!(matches!(try_open(&marks), Err(Error::Damaged(_))));
     let twice = SimDisk::new(99);
     let key: &[u8] = b"\0\0\0\0\0\0\0\x02_\0\0\0\0\0\0\0\0t";
     plant(&twice, &[(&key[..17], put), (key, b"\x0a\x01a")]);
