@@ -34,6 +34,17 @@ struct Behind {
     until: i64,
 }
 
+/// A read of the ring for several watchers, in short holds of the registry.
+struct RingRead {
+    lists: Vec<EventList>,
+    /// How far it has come.
+    covered: i64,
+    /// What was published at the last hold.
+    published: i64,
+    /// How many of the watchers are synced again.
+    joined: usize,
+}
+
 impl WatchStream {
     /// One step for those who are behind: for all that the ring can serve, and for one of those
     /// who need history, with everybody else whom the same piece of it helps. What they are to
@@ -61,7 +72,7 @@ impl WatchStream {
         }
         // Compaction that began during the read may have taken some of it.
         self.cancel_overtaken(&mut far);
-        far.retain(|watcher| (piece.first..=piece.covered).contains(&watcher.next));
+        far.retain(|watcher| watcher.next >= piece.first);
         far.iter_mut().for_each(|watcher| watcher.until = piece.covered);
         self.hand_out(&far, &[piece.events], published);
         Ok(Step::Forward)
@@ -100,48 +111,51 @@ impl WatchStream {
         });
     }
 
-    /// Reads from the ring for those whom it can serve. Whenever that leaves nothing unread, some
-    /// of them join the synced group before anything can be published in between; the others go
-    /// on reading. Returns what was read, and what was published then.
+    /// Reads from the ring for those whom it can serve. Returns what was read, and what was
+    /// published then.
     fn read_ring(&mut self, near: &mut [Behind]) -> (Vec<EventList>, i64) {
-        let most = self.hub.options.batch_revisions.max(1);
-        let mut lists = Vec::new();
-        let mut published = 0;
-        let mut covered = near.iter().map(|watcher| watcher.next - 1).min().unwrap_or(0);
-        let mut joined = 0;
-        while joined < near.len() {
-            let mut registry = self.hub.registry();
-            published = registry.published;
-            let limit = RING_READ.min(most - lists.len());
-            if covered < published {
-                // Another step goes on when it is enough, or when the ring has moved on.
-                if limit == 0 || registry.ring_first() > covered + 1 {
-                    break;
-                }
-                covered = registry.ring.read(covered + 1, limit, &mut lists) - 1;
+        let covered = near.iter().map(|watcher| watcher.next - 1).min().unwrap_or(0);
+        let mut read = RingRead { lists: Vec::new(), covered, published: 0, joined: 0 };
+        while read.joined < near.len() && self.hold_ring(near, &mut read) {}
+        near.iter_mut().skip(read.joined).for_each(|watcher| watcher.until = read.covered);
+        (read.lists, read.published)
+    }
+
+    /// One hold of the registry. When it leaves nothing unread, some join the synced group before
+    /// anything can be published in between; the others go on reading. False: that is for
+    /// another step, as this one has read enough, or as the ring has moved on.
+    fn hold_ring(&mut self, near: &mut [Behind], read: &mut RingRead) -> bool {
+        let room = self.hub.options.batch_revisions.max(1) - read.lists.len();
+        let mut registry = self.hub.registry();
+        let published = registry.published;
+        read.published = published;
+        if read.covered < published {
+            if room == 0 || registry.ring_first() > read.covered + 1 {
+                return false;
             }
-            if covered < published {
-                continue;
-            }
-            for Behind { watch_id, next, until } in near.iter_mut().skip(joined).take(JOINS) {
-                joined += 1;
-                let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
-                let slot = registry.join(Synced {
-                    watch_id: *watch_id,
-                    serial: watcher.serial,
-                    range: watcher.range.clone(),
-                    filters: watcher.filters,
-                    min_revision: (*next).max(published + 1),
-                    inbox: Arc::clone(&self.inbox),
-                });
-                *until = covered;
-                watcher.group = Group::Synced { slot };
-                self.unsynced.remove(watch_id);
-                self.hub.counters.unsynced.sub(1);
-            }
+            let limit = RING_READ.min(room);
+            read.covered = registry.ring.read(read.covered + 1, limit, &mut read.lists) - 1;
         }
-        near.iter_mut().skip(joined).for_each(|watcher| watcher.until = covered);
-        (lists, published)
+        if read.covered < published {
+            return true;
+        }
+        for Behind { watch_id, next, until } in near.iter_mut().skip(read.joined).take(JOINS) {
+            read.joined += 1;
+            let Some(watcher) = self.watchers.get_mut(watch_id) else { continue };
+            let slot = registry.join(Synced {
+                watch_id: *watch_id,
+                serial: watcher.serial,
+                range: watcher.range.clone(),
+                filters: watcher.filters,
+                min_revision: (*next).max(published + 1),
+                inbox: Arc::clone(&self.inbox),
+            });
+            *until = read.covered;
+            watcher.group = Group::Synced { slot };
+            self.unsynced.remove(watch_id);
+            self.hub.counters.unsynced.sub(1);
+        }
+        true
     }
 
     /// Reads history from `from` on, or finds that somebody else just did. Returns also what was
@@ -265,5 +279,115 @@ impl Sorter {
             self.segments[at].push(Segment::some(Arc::clone(list), &self.picks[at]));
             self.picks[at].clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::watch::{History, Hub, WatchCreate, WatchOptions};
+    use crate::{EventKind, Previous, Revision};
+
+    /// All is in the ring, or lost.
+    struct NoHistory;
+
+    impl History for NoHistory {
+        fn current_revision(&self) -> i64 {
+            1
+        }
+
+        fn compact_revision(&self) -> i64 {
+            -1
+        }
+
+        fn history(&self, _: i64, _: usize) -> Result<Vec<Event>, HistoryError> {
+            Err(HistoryError::Unreadable("there is none".to_owned()))
+        }
+
+        fn previous(&self, _: &[u8], _: i64) -> Option<Bytes> {
+            None
+        }
+    }
+
+    const CROWD: usize = 3 * JOINS + 1;
+
+    fn publish(hub: &Hub) -> i64 {
+        let main = hub.revision() + 1;
+        let event = Event {
+            kind: EventKind::Put,
+            revision: Revision::new(main, 0),
+            key: Bytes::from_static(b"a"),
+            kv: Bytes::new(),
+            previous: Previous::None,
+        };
+        hub.publish(main, Arc::from([event]));
+        main
+    }
+
+    /// A stream with more watchers than join in one hold, all of which start at revision 2.
+    fn crowd(hub: &Hub) -> WatchStream {
+        publish(hub);
+        let mut stream = hub.open_stream();
+        for _ in 0..CROWD {
+            let key = Bytes::from_static(b"a");
+            stream
+                .create(WatchCreate { key, start_revision: 2, ..WatchCreate::default() })
+                .expect("a watcher");
+        }
+        stream
+    }
+
+    fn revisions(stream: &mut WatchStream) -> Vec<Vec<i64>> {
+        let mut heard = vec![Vec::new(); CROWD];
+        while let Poll::Ready(Some(batch)) =
+            stream.poll_next(&mut Context::from_waker(Waker::noop()))
+        {
+            let WatchContent::Events(events) = batch.content else { continue };
+            let of_one = &mut heard[usize::try_from(batch.watch_id).expect("not negative")];
+            of_one.extend(events.iter().map(|one| one.event.revision.main));
+        }
+        heard
+    }
+
+    #[test]
+    fn what_is_published_between_two_holds_reaches_everybody_once() {
+        let hub = Hub::new(Arc::new(NoHistory), WatchOptions::default());
+        let mut stream = crowd(&hub);
+        let mut near = stream.all_behind();
+        let mut read = RingRead { lists: Vec::new(), covered: 1, published: 0, joined: 0 };
+        while read.joined < near.len() {
+            assert!(stream.hold_ring(&mut near, &mut read));
+            publish(&hub);
+        }
+        assert_eq!(read.joined, CROWD);
+        stream.hand_out(&near, &read.lists, read.published);
+        let all: Vec<i64> = (2..=hub.revision()).collect();
+        assert_eq!(all.len(), 5);
+        assert_eq!(revisions(&mut stream), vec![all; CROWD]);
+    }
+
+    #[test]
+    fn those_whom_the_ring_outruns_between_two_holds_stay_behind() {
+        let options = WatchOptions { ring_revisions: 2, ..WatchOptions::default() };
+        let hub = Hub::new(Arc::new(NoHistory), options);
+        let mut stream = crowd(&hub);
+        let mut near = stream.all_behind();
+        let mut read = RingRead { lists: Vec::new(), covered: 1, published: 0, joined: 0 };
+        assert!(stream.hold_ring(&mut near, &mut read));
+        for _ in 0..5 {
+            publish(&hub);
+        }
+        assert!(!stream.hold_ring(&mut near, &mut read), "revisions are missing in the ring");
+        assert_eq!((read.joined, read.covered), (JOINS, 2));
+        near.iter_mut().skip(JOINS).for_each(|watcher| watcher.until = read.covered);
+        stream.hand_out(&near, &read.lists, read.published);
+        let behind = stream.all_behind();
+        assert_eq!(behind.len(), CROWD - JOINS);
+        assert!(behind.iter().all(|watcher| watcher.next == 3));
+        assert_eq!(stream.ready.len(), CROWD, "each got revision 2");
     }
 }

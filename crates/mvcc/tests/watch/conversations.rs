@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mvcc::{
-    Event, EventKind, History, HistoryError, Previous, Revision, WatchCreate, WatchCreateError,
-    WatchFilters, WatchOptions, WatchStats,
+    Event, EventKind, History, HistoryError, Hub, Previous, Revision, WatchCreate,
+    WatchCreateError, WatchFilters, WatchOptions, WatchStats,
 };
 
 use crate::store::{Bell, Bench, Keep, drain, key, line, lines, next, range};
@@ -594,6 +594,45 @@ fn very_many_watchers_of_one_stream_come_back_together() {
     assert!(next(&mut stream).is_some());
     assert_eq!(bench.hub.stats().unsynced, 0);
     assert_eq!(lines(&mut stream).len(), 999);
+}
+
+#[test]
+fn what_is_not_published_yet_is_not_told_early() {
+    let bench = cramped();
+    bench.puts("a", 10);
+    let options = WatchOptions { batch_revisions: 3, ..WatchOptions::default() };
+    let hub = Hub::new(Arc::clone(&bench.store) as Arc<dyn History>, options);
+    let (revision, events) = bench.store.apply(&[crate::store::op("a=x")], Keep::AtHand);
+    let mut stream = hub.open_stream();
+    for start_revision in [10, 11, 12] {
+        stream.create(WatchCreate { start_revision, ..key("a") }).unwrap();
+    }
+    assert_eq!(lines(&mut stream), ["0 @11: a=8@10 a=9@11", "1 @11: a=9@11"]);
+    hub.publish(revision, events);
+    let mut heard = lines(&mut stream);
+    heard.sort();
+    assert_eq!(heard, ["0 @12: a=x@12", "1 @12: a=x@12", "2 @12: a=x@12"]);
+}
+
+#[test]
+fn what_history_does_not_show_yet_is_waited_for() {
+    let bench = cramped();
+    bench.puts("a", 4);
+    bench.store.show_only(4);
+    bench.puts("a", 6);
+    let mut stream = bench.hub.open_stream();
+    stream.create(WatchCreate { start_revision: 5, ..key("a") }).unwrap();
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut cx = Context::from_waker(&waker);
+    for times in 1..4 {
+        assert!(stream.poll_next(&mut cx).is_pending());
+        assert_eq!(bell.rung(), times, "it asks to be polled again");
+    }
+    bench.store.show_only(i64::MAX);
+    let heard = lines(&mut stream).join(" ");
+    let seen: Vec<&str> = heard.split(' ').filter(|word| word.starts_with("a=")).collect();
+    assert_eq!(seen, ["a=3@5", "a=0@6", "a=1@7", "a=2@8", "a=3@9", "a=4@10", "a=5@11"]);
 }
 
 #[test]

@@ -40,6 +40,8 @@ struct Past {
     compacted: i64,
     broken: bool,
     reads: usize,
+    /// What happened later is not shown.
+    shown: i64,
     /// Compaction that starts as soon as somebody reads, and is quick.
     compact_at_read: Option<i64>,
 }
@@ -58,6 +60,7 @@ impl Store {
             compacted: 0,
             broken: false,
             reads: 0,
+            shown: i64::MAX,
             compact_at_read: None,
         };
         Self { past: Mutex::new(past) }
@@ -99,6 +102,10 @@ impl Store {
         self.past.lock().unwrap().compact_at_read = Some(revision);
     }
 
+    pub(crate) fn show_only(&self, revision: i64) {
+        self.past.lock().unwrap().shown = revision;
+    }
+
     pub(crate) fn break_disk(&self) {
         self.past.lock().unwrap().broken = true;
     }
@@ -132,7 +139,8 @@ impl Past {
 
 impl History for Store {
     fn current_revision(&self) -> i64 {
-        self.past.lock().unwrap().current
+        let past = self.past.lock().unwrap();
+        past.current.min(past.shown)
     }
 
     fn compact_revision(&self) -> i64 {
@@ -152,7 +160,7 @@ impl History for Store {
             past.compacted = revision;
             past.revisions = past.revisions.split_off(&revision);
         }
-        let revisions = past.revisions.range(from..).take(limit);
+        let revisions = past.revisions.range(from..=past.shown.max(from)).take(limit);
         Ok(revisions
             .flat_map(|(_, events)| events.iter().cloned())
             .map(|mut event| {
