@@ -9,6 +9,9 @@ use bytes::Bytes;
 use super::bucket::{Bucket, KEY_BUCKET};
 use crate::record::RecordKey;
 
+/// Records are appended: a page that is full is hardly ever split again, so it may be quite full.
+const RECORDS_FILL_PERCENT: u8 = 90;
+
 /// What a layer says about a key; `None` where it has nothing to say.
 pub(super) type Word<T> = Option<Said<T>>;
 
@@ -97,6 +100,7 @@ impl Layer {
 
     /// Writes everything into a transaction of the db file.
     pub(super) fn write_to(&self, tx: &mut bolt::WriteTx) -> Result<(), bolt::Error> {
+        tx.set_fill_percent(KEY_BUCKET, RECORDS_FILL_PERCENT)?;
         for (key, value) in &self.records {
             if !self.deleted_records.contains(key) {
                 let key = Bytes::copy_from_slice(key.encode().as_ref());

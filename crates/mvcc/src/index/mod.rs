@@ -132,7 +132,7 @@ impl Index {
 
 impl Sweep {
     fn new(work: Work, budget: usize) -> Self {
-        Self { work, budget, stopped_after: None, removed: 0 }
+        Self { work, budget, stopped_after: None }
     }
 }
 

@@ -162,8 +162,6 @@ pub(super) struct Sweep {
     pub(super) budget: usize,
     /// The last key that was looked at when the budget ran out.
     pub(super) stopped_after: Option<Bytes>,
-    /// Keys that are gone from the tree.
-    pub(super) removed: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +215,6 @@ impl Sweep {
                     at <= from || slot.compact(*revision)
                 });
                 if slots.len() < before {
-                    self.removed += before - slots.len();
                     slots.shrink_to(slots.len() + LEAF_GROWTH);
                     leaf.renew_guide();
                 }
