@@ -29,9 +29,9 @@
 //!
 //! It never knows of raft, users, sockets or the wall clock.
 //!
-//! Files in reading order: `revision`, `key_range`, `kv`, `record`, `event`; `index` (slot, tree,
-//! walk); `backend` (layer, scan); `store`, `restore`, `write`, `read`, `history`, `compact`,
-//! `hash`; `watch`.
+//! Files in reading order: `revision`, `key_range`, `kv`, `record`, `event`; `index` (slot,
+//! guide, tree, walk); `backend` (layer, scan); `store`, `restore`, `write`, `read`, `history`,
+//! `compact`, `hash`; `watch`.
 
 mod backend;
 mod compact;

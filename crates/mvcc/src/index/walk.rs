@@ -185,7 +185,9 @@ impl Sweep {
                 let flow = (first..inner.children.len()).try_for_each(|at| {
                     self.run(&mut inner.children[at], start.filter(|_| at == first))
                 });
-                inner.tidy();
+                if matches!(self.work, Work::Compact { .. }) {
+                    inner.tidy();
+                }
                 flow
             }
         };
