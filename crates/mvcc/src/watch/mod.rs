@@ -1,13 +1,15 @@
 //! Watching: every change, to everybody whom it concerns, in order, once.
 //!
 //! ```text
-//!  apply: Hub::publish ──▶ registry (one short lock)
-//!                            │  ring of recent events
-//!                            │  synced group: keys by hash, spans by tree
-//!                            ▼
-//!                          inbox of each stream that is concerned (bounded; full: fall out) ──▶ wake
-//!                            ▼
-//!  task: WatchStream::poll_next ──▶ inbox, and for those behind: ring or history, then join again
+//!  apply: Hub::publish --> registry (one short lock)
+//!                             |  ring of recent events
+//!                             |  synced group: keys by hash, spans by tree
+//!                             v
+//!                          inbox of each stream that is concerned; wake
+//!                             |  (bounded; when it is full, its watchers fall out)
+//!                             v
+//!  task: WatchStream::poll_next --> first the inbox; then, for those behind,
+//!                                   ring or history, until they join again
 //! ```
 //!
 //! A watcher is in one of three groups. *Synced*: the hub brings its events. *Victim*: its

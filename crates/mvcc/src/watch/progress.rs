@@ -30,7 +30,7 @@ impl WatchStream {
     /// Lets [`WatchStream::tick_progress`] tick every `every` from `now` on. The caller adds the
     /// jitter that keeps streams apart.
     pub fn start_progress(&mut self, now: Duration, every: Duration) {
-        self.ticker = Some(Ticker { every, due: now + every });
+        self.ticker = Some(Ticker { every, due: now.saturating_add(every) });
     }
 
     /// Tells progress to each watcher that wants it, is synced and had no events since the last
@@ -40,7 +40,7 @@ impl WatchStream {
         if now < ticker.due {
             return Some(ticker.due);
         }
-        ticker.due = now + ticker.every;
+        ticker.due = now.saturating_add(ticker.every);
         let due = ticker.due;
         let mut quiet = Vec::new();
         for (watch_id, watcher) in &mut self.watchers {

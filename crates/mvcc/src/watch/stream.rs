@@ -102,8 +102,8 @@ impl WatchStream {
 
     /// Adds a watcher. Its `created` response is to leave before the stream is polled again.
     ///
-    /// Whether the caller may read the range is for the caller to check, between the check of a
-    /// negative start revision and this call.
+    /// Whether the client may read the range is for the caller to check before; etcd refuses a
+    /// negative start revision even before that.
     pub fn create(&mut self, create: WatchCreate) -> Result<WatchCreated, WatchCreateError> {
         if create.start_revision < 0 {
             return Err(WatchCreateError::Compacted);
@@ -264,9 +264,7 @@ impl WatchStream {
         mut content: WatchContent,
     ) -> Option<WatchBatch> {
         if serial == 0 {
-            // A watcher that was created meanwhile may still have to read what this vouches for.
-            let unread = |watcher: &Watcher| matches!(watcher.group, Group::Unsynced { next } if next <= revision);
-            if self.unsynced.iter().filter_map(|id| self.watchers.get(id)).any(unread) {
+            if self.must_still_read(revision) {
                 return None;
             }
             return Some(WatchBatch { watch_id, revision, fragment: false, content });
@@ -290,6 +288,13 @@ impl WatchStream {
             WatchContent::Progress => {}
         }
         Some(WatchBatch { watch_id, revision, fragment: watcher.fragment, content })
+    }
+
+    /// Whether a watcher, created after progress was asked for, has yet to read what that progress
+    /// would vouch for.
+    fn must_still_read(&self, revision: i64) -> bool {
+        let mut behind = self.unsynced.iter().filter_map(|id| self.watchers.get(id));
+        behind.any(|watcher| matches!(watcher.group, Group::Unsynced { next } if next <= revision))
     }
 
     /// Takes what the hub left. Who fell out catches up from now on; that happens after all of

@@ -530,8 +530,12 @@ fn run(options: WatchOptions, store: impl Machine, actions: &[Action]) {
     assert_eq!(world.hub.stats(), mvcc::WatchStats::default());
 }
 
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(400))]
 
     #[test]
     fn every_watcher_sees_what_concerns_it_once_and_in_order(
@@ -543,7 +547,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(60))]
 
     #[test]
     fn every_watcher_of_a_real_store_does_too(
