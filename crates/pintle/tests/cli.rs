@@ -1,5 +1,6 @@
 //! The program as a script sees it: what it prints where, and its exit codes.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -204,4 +205,52 @@ fn the_log_goes_where_it_is_told() {
         text.contains("failed to verify flags\t{\"error\":\"--auto-tls is not built"),
         "{text}"
     );
+}
+
+/// Starts a member on free ports, waits until it serves, and sends it a signal.
+fn ended_by(signal: rustix::process::Signal) -> (std::process::ExitStatus, Vec<String>) {
+    let name = format!("pintle-cli-{}-{}", std::process::id(), signal.as_raw());
+    let data = std::env::temp_dir().join(name);
+    let any = "http://127.0.0.1:0";
+    let mut child = Command::new(PROGRAM)
+        .args(["--name=a", "--heartbeat-interval=10", "--election-timeout=100"])
+        .args([format!("--listen-client-urls={any}"), format!("--listen-peer-urls={any}")])
+        .args([format!("--advertise-client-urls={any}"), "--unsafe-no-fsync".to_owned()])
+        .arg(format!("--data-dir={}", data.display()))
+        .env_clear()
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    let pid = rustix::process::Pid::from_child(&child);
+    let log = BufReader::new(child.stderr.take().expect("is piped"));
+    let mut messages = Vec::new();
+    // The log ends when the process does, so this waits for no longer than that.
+    for line in log.lines() {
+        let line: serde_json::Value =
+            serde_json::from_str(&line.expect("is text")).expect("each line is JSON");
+        let message = line["msg"].as_str().expect("has a message").to_owned();
+        if message.starts_with("serving client traffic") {
+            rustix::process::kill_process(pid, signal).expect("is there");
+        }
+        messages.push(message);
+    }
+    let status = child.wait().expect("ends");
+    std::fs::remove_dir_all(data).expect("can be removed");
+    (status, messages)
+}
+
+#[test]
+fn a_signal_closes_in_order_and_is_what_the_process_dies_of() {
+    use std::os::unix::process::ExitStatusExt;
+    for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
+        let (status, messages) = ended_by(signal);
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{messages:?}");
+        let last: Vec<_> =
+            ["received signal; shutting down", "closing etcd server", "closed etcd server"]
+                .iter()
+                .map(|text| messages.iter().position(|message| message == text))
+                .collect();
+        assert!(last.is_sorted() && last[0].is_some(), "{messages:?}");
+        assert_eq!(messages.last().map(String::as_str), Some("closed etcd server"));
+    }
 }

@@ -133,7 +133,7 @@ fn a_plain_start_has_no_problem() {
         "--advertise-client-urls=http://127.0.0.1:2379",
         "--auto-compaction-retention=5m",
         "--unsafe-no-fsync",
-        "--metrics=extensive",
+        "--max-txn-ops=7",
         "--discovery-srv=",
     ];
     for line in [&[] as &[&str], &full] {

@@ -110,19 +110,22 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "5s",
         "Shortest time that a client must leave between its pings.",
-    ),
+    )
+    .not_built(),
     member(
         "grpc-keepalive-interval",
         DURATION,
         "2h",
         "Time between the server's pings on a silent connection; 0 sends none.",
-    ),
+    )
+    .not_built(),
     member(
         "grpc-keepalive-timeout",
         DURATION,
         "20s",
         "Wait for a ping's answer before the connection is closed; 0 waits for ever.",
-    ),
+    )
+    .not_built(),
     member("socket-reuse-port", BOOL, "false", "Let other processes listen on the same ports.")
         .at(&["socket-options", "reuse-port"]),
     member(
@@ -397,14 +400,16 @@ pub(crate) const TABLE: &[Row] = &[
         Kind::Origins,
         "*",
         "Origins whose scripts may use the HTTP API; * means all.",
-    ),
+    )
+    .not_built(),
     security(
         "host-whitelist",
         NAMES,
         "*",
         "Host names under which plain HTTP is served; * means all.",
     )
-    .joined(),
+    .joined()
+    .not_built(),
     auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options.")
         .not_built(),
     auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.")
@@ -416,7 +421,8 @@ pub(crate) const TABLE: &[Row] = &[
         TEXT,
         "basic",
         "basic, or extensive to add a histogram of the time that requests take.",
-    ),
+    )
+    .not_built(),
     monitoring("listen-metrics-urls", URLS, "", "More URLs to serve /metrics and /health on."),
     logging("logger", TEXT, "zap", "Form of the log; zap is the only one."),
     logging(
@@ -450,7 +456,8 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "300ms",
         "Time after which a request is logged as slow.",
-    ),
+    )
+    .not_built(),
     tracing("enable-distributed-tracing", BOOL, "false", "Send spans to a collector.").not_built(),
     tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector.")
         .not_built(),
@@ -500,13 +507,15 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "100ms",
         "Time after which applying an entry is logged as slow.",
-    ),
+    )
+    .not_built(),
     features(
         "bootstrap-defrag-threshold-megabytes",
         UINT,
         "0",
         "Shrink the db file at start when that frees so many megabytes; 0 does not.",
-    ),
+    )
+    .not_built(),
     features("max-learners", INT, "1", "Most learners in the cluster."),
     features(
         "snapshot-catchup-entries",
