@@ -1,1 +1,47 @@
-//! Real binaries, real peers, real clients.
+//! What the end-to-end tests stand on: real binaries as processes, and clients that hide nothing.
+//!
+//! ```text
+//!   test ---> Scratch: a folder --- Member: a process of pintle or etcd on it
+//!     |                                ^            ^
+//!     |-- Running: etcdctl, ... -------'            |
+//!     '-- Grpc: raw calls --------------------------'
+//! ```
+//!
+//! What holds here:
+//!
+//! * Everything listens on loopback only, on ports of its own, and in a folder of its own.
+//! * A process ends with the value that started it, by its id.
+//! * A program that is not here makes a test say `skipped: ..` and pass.
+//! * All members have the same name and the same advertised peer URL, so two servers that got the
+//!   same requests have the same ids and can be compared with them.
+//!
+//! It never knows what is right: that is etcd's to show, and the suites' to compare.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `PINTLE_BIN` | the server under test; etcd itself proves the suites | built by cargo |
+//! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
+//! | `PINTLE_SEED` | where all chance comes from | 1 |
+//! | `PINTLE_ROUNDS` | how often the suites repeat that do | a few; see each suite |
+//!
+//! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
+//!
+//! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `wait`,
+//! `knobs`.
+
+mod command;
+mod grpc;
+mod knobs;
+mod member;
+mod ports;
+mod programs;
+mod scratch;
+mod wait;
+
+pub use command::{Outcome, Running, run};
+pub use grpc::{Call, Grpc, Status};
+pub use knobs::{rounds, seed};
+pub use member::Member;
+pub use programs::{Server, in_path, peer, root};
+pub use scratch::Scratch;
+pub use wait::{now, pause, until};

@@ -1,0 +1,209 @@
+//! One server process on a data directory.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::programs::Server;
+use crate::{ports, wait};
+
+/// How long a member may take to serve, and to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// All members call themselves by these, whatever they listen on: ids follow from them, so what
+/// two servers answer can be compared with its ids.
+const NAME: &str = "default";
+const PEER_URL: &str = "http://127.0.0.1:2380";
+
+/// A member of a cluster of one. It is killed when it is dropped.
+#[derive(Debug)]
+pub struct Member {
+    folder: PathBuf,
+    client_port: u16,
+    peer_port: u16,
+    flags: Vec<String>,
+    server: Server,
+    child: Option<Child>,
+    starts: u32,
+}
+
+impl Member {
+    /// Starts a server on `folder/data` and waits until it serves; the log goes to `folder` too.
+    pub fn start(server: &Server, folder: &Path, flags: &[&str]) -> anyhow::Result<Self> {
+        let mut member = Self {
+            folder: folder.to_owned(),
+            client_port: ports::free(),
+            peer_port: ports::free(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            server: server.clone(),
+            child: None,
+            starts: 0,
+        };
+        member.restart(server)?;
+        Ok(member)
+    }
+
+    /// Starts it once more on the same directory and ports, perhaps with another binary.
+    pub fn restart(&mut self, server: &Server) -> anyhow::Result<()> {
+        self.kill()?;
+        self.server = server.clone();
+        self.starts += 1;
+        let log = File::create(self.log_path()).context("creating the log of a member")?;
+        let child = self.command(log).spawn();
+        self.child = Some(child.with_context(|| format!("starting {}", server.path.display()))?);
+        self.wait_until_it_serves()
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut child = self.child.take().context("stopping a member that does not run")?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has an id")?, Signal::TERM)?;
+        let ended = wait::until(PATIENCE, || child.try_wait().transpose());
+        match ended {
+            Some(status) => Ok(status?),
+            None => {
+                self.child = Some(child);
+                bail!("{} did not stop within {PATIENCE:?}\n{}", self.server.name, self.log_tail())
+            }
+        }
+    }
+
+    /// Ends it at once, as a crash would (SIGKILL). Does nothing if it does not run.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().context("killing a member")?;
+            child.wait().context("waiting for a killed member")?;
+        }
+        Ok(())
+    }
+
+    /// Whether the process is there.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// Where clients go.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.client_port))
+    }
+
+    /// Its address as clients write it.
+    pub fn endpoint(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// What the program is called that runs, or ran last.
+    pub fn name(&self) -> &'static str {
+        self.server.name
+    }
+
+    /// The process, for looking at it from outside.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// All that it has logged since its last start.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// What a failure should show of the log.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(30)..];
+        format!("the log of {} ends with:\n{}", self.server.name, tail.join("\n"))
+    }
+
+    /// Waits until the version of the files is that of the cluster, which etcd sees to only every
+    /// four seconds.
+    pub fn wait_for_storage_version(&self) -> anyhow::Result<()> {
+        let settled = wait::until(PATIENCE, || {
+            let (_, body) = self.get("/version").ok()?;
+            let cluster = minor(&body, "etcdcluster")?;
+            (minor(&body, "storage")? == cluster).then_some(())
+        });
+        settled.with_context(|| format!("no storage version\n{}", self.log_tail()))
+    }
+
+    /// GET by HTTP/1.1: status code and body.
+    pub fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.address())?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP reply without an end")?;
+        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok((code.context("an HTTP reply without a status")?, body.to_owned()))
+    }
+
+    fn command(&self, log: File) -> Command {
+        let client_url = format!("http://{}", self.address());
+        let mut command = Command::new(&self.server.path);
+        command.env_clear().envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
+        command.arg("--data-dir").arg(self.data());
+        command.args(["--name", NAME, "--initial-advertise-peer-urls", PEER_URL]);
+        command.arg("--initial-cluster").arg(format!("{NAME}={PEER_URL}"));
+        command.arg("--listen-peer-urls").arg(format!("http://127.0.0.1:{}", self.peer_port));
+        command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+        command.args(&self.flags);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+    }
+
+    /// It serves once it says that it is healthy and has settled the version of its cluster, after
+    /// which it proposes nothing on its own.
+    fn wait_until_it_serves(&mut self) -> anyhow::Result<()> {
+        let served = wait::until(PATIENCE, || {
+            if !self.is_alive() {
+                return Some(false);
+            }
+            let healthy = self.get("/health").is_ok_and(|(code, _)| code == 200);
+            (healthy && self.has_settled()).then_some(true)
+        });
+        match served {
+            Some(true) => Ok(()),
+            Some(false) => bail!("{} ended at its start\n{}", self.server.name, self.log_tail()),
+            None => bail!("{} does not serve\n{}", self.server.name, self.log_tail()),
+        }
+    }
+
+    fn has_settled(&self) -> bool {
+        self.get("/version").is_ok_and(|(_, body)| minor(&body, "etcdcluster").is_some())
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join(format!("{}-{}.log", self.server.name, self.starts))
+    }
+}
+
+/// The minor version in a field of the reply to `/version`.
+fn minor<'a>(versions: &'a str, field: &str) -> Option<&'a str> {
+    let (_, after) = versions.split_once(&format!("\"{field}\":\"3."))?;
+    after.split_once('.').map(|(minor, _)| minor)
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+        }
+        // A process that cannot be killed is already gone.
+        let _ = self.kill();
+    }
+}
