@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use env::{Clock, Disk};
-use mvcc::Backend;
+use mvcc::{Backend, WatchOptions};
 use proto::Message as _;
 use proto::etcdserverpb::Metadata;
 use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
@@ -19,6 +19,10 @@ use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::wire::{self, Payload};
 use crate::{Fatal, Options};
+
+/// Memory for recent events, from which watchers catch up that fell a little behind. Who is
+/// further behind reads from the db file.
+const WATCH_RING_BYTES: usize = 2 << 20;
 
 /// The outside world of a member.
 #[derive(Debug, Clone)]
@@ -131,6 +135,7 @@ impl Boot<'_> {
             min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
             max_learners: self.options.max_learners,
             quota: QuotaBytes::from_flag(self.options.quota_bytes),
+            watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
             store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
             ..state::Options::default()
         };

@@ -10,11 +10,12 @@ use node::{Running, World};
 
 use crate::config::{self, Config};
 use crate::logging::Logger;
+use crate::notify;
 use crate::run::Ended;
 use crate::signals::Signals;
 
 /// Memory for db pages. Newest values are held beside it, so only history is read through it.
-const PAGE_CACHE_BYTES: usize = 32 << 20;
+const PAGE_CACHE_BYTES: usize = 12 << 20;
 /// Memory for newest values; what does not fit is read from the db file.
 const VALUE_BUDGET_BYTES: usize = 1 << 30;
 /// How long calls under way may take to end when the member stops, beside two elections.
@@ -56,6 +57,7 @@ async fn serve(
     let ready = async {
         running.publish().await?;
         open_doors(config, logger, server)?;
+        notify::ready(logger);
         std::future::pending::<Result<(), anyhow::Error>>().await
     };
     tokio::select! {

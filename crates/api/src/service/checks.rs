@@ -53,16 +53,20 @@ pub(super) fn delete_range(request: &DeleteRangeRequest) -> Result<(), Status> {
     if request.key.is_empty() { Err(error::EMPTY_KEY) } else { Ok(()) }
 }
 
+/// How deep transactions may lie in each other. The decoder of the log goes only about ten levels
+/// deeper, and what is acknowledged must be readable when the log is replayed.
+const MAX_DEPTH: usize = 40;
+
 pub(super) fn txn(request: &TxnRequest, max_ops: usize) -> Result<(), Status> {
-    txn_ops(request, max_ops)?;
+    txn_ops(request, max_ops, MAX_DEPTH)?;
     Touched::of(&request.success)?;
     Touched::of(&request.failure)?;
     Ok(())
 }
 
-fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Status> {
+fn txn_ops(request: &TxnRequest, budget: usize, depth: usize) -> Result<(), Status> {
     let widest = request.compare.len().max(request.success.len()).max(request.failure.len());
-    if widest > budget {
+    if widest > budget || depth == 0 {
         return Err(error::TOO_MANY_OPS);
     }
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
@@ -73,7 +77,7 @@ fn txn_ops(request: &TxnRequest, budget: usize) -> Result<(), Status> {
             Some(Request::RequestRange(op)) => range(op)?,
             Some(Request::RequestPut(op)) => put(op)?,
             Some(Request::RequestDeleteRange(op)) => delete_range(op)?,
-            Some(Request::RequestTxn(op)) => txn_ops(op, budget - widest)?,
+            Some(Request::RequestTxn(op)) => txn_ops(op, budget - widest, depth - 1)?,
             None => return Err(error::KEY_NOT_FOUND),
         }
     }
@@ -242,6 +246,13 @@ mod tests {
         assert_eq!(check(ops(129)), Err(error::TOO_MANY_OPS));
         assert_eq!(check(vec![txn_op(ops(127), vec![])]), Ok(()));
         assert_eq!(check(vec![txn_op(ops(128), vec![])]), Err(error::TOO_MANY_OPS));
+    }
+
+    #[test]
+    fn transactions_lie_only_so_deep_in_each_other() {
+        let nest = |levels| (1..levels).fold(put_op("a"), |op, _| txn_op(vec![op], vec![]));
+        assert_eq!(check(vec![nest(MAX_DEPTH)]), Ok(()));
+        assert_eq!(check(vec![nest(MAX_DEPTH + 1)]), Err(error::TOO_MANY_OPS));
     }
 
     #[test]
