@@ -235,3 +235,231 @@ pub(crate) fn restore(
     }
     Ok((config, peers))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracker::progress::ProgressState;
+    use alloc::format;
+    use alloc::string::{String, ToString};
+    use proptest::prelude::*;
+
+    const LIMITS: InflightLimits = InflightLimits { messages: 10, bytes: u64::MAX };
+
+    fn id(id: u64) -> NodeId {
+        NodeId::new(id).expect("not zero")
+    }
+
+    /// `v1 l2 r3 u4`
+    fn changes(text: &str) -> Vec<ConfChangeSingle> {
+        let change = |token: &str| {
+            let kind = match &token[..1] {
+                "v" => ConfChangeKind::AddNode,
+                "l" => ConfChangeKind::AddLearnerNode,
+                "r" => ConfChangeKind::RemoveNode,
+                _ => ConfChangeKind::UpdateNode,
+            };
+            ConfChangeSingle::new(kind, NodeId::new(token[1..].parse().expect("an id")))
+        };
+        text.split_whitespace().map(change).collect()
+    }
+
+    /// Carries out `simple ...`, `joint ...`, `autojoint ...` or `leave`, and describes the result.
+    fn step(tracker: &mut Tracker, command: &str) -> String {
+        let (verb, text) = command.split_once(' ').unwrap_or((command, ""));
+        let changer = Changer::new(tracker, LogIndex(7));
+        let changed = match verb {
+            "simple" => changer.simple(&changes(text)),
+            "joint" => changer.enter_joint(false, &changes(text)),
+            "autojoint" => changer.enter_joint(true, &changes(text)),
+            "leave" => changer.leave_joint(),
+            other => panic!("unknown verb {other}"),
+        };
+        match changed {
+            Ok((config, peers)) => {
+                (tracker.config, tracker.peers) = (config, peers);
+                tracker.config.to_string()
+            }
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn play(steps: &[(&str, &str)]) {
+        let mut tracker = Tracker::new(LIMITS);
+        for (command, result) in steps {
+            assert_eq!(step(&mut tracker, command), *result, "after {command:?}");
+        }
+    }
+
+    #[test]
+    fn simple_changes_move_one_voter_at_a_time() {
+        play(&[
+            ("simple l1", "removed all voters"),
+            ("simple v1", "voters=(1)"),
+            ("simple v1", "voters=(1)"),
+            ("simple v2", "voters=(1 2)"),
+            ("simple l1", "voters=(2) learners=(1)"),
+            ("simple l1", "voters=(2) learners=(1)"),
+            ("simple r1", "voters=(2)"),
+            ("simple r1", "voters=(2)"),
+            ("simple v3", "voters=(2 3)"),
+            ("simple r3", "voters=(2)"),
+            ("simple r4", "voters=(2)"),
+            ("simple u2", "voters=(2)"),
+            ("simple v0", "voters=(2)"),
+            ("simple v4 v5", "more than one voter changed without entering joint config"),
+            ("simple v4 r2", "more than one voter changed without entering joint config"),
+            ("simple r2", "removed all voters"),
+            ("simple l2", "removed all voters"),
+            // Two changes of which one voter is the sum.
+            ("simple v4 l5", "voters=(2 4) learners=(5)"),
+            ("simple v5 r4 v4", "voters=(2 4 5)"),
+            ("leave", "can't leave a non-joint config"),
+        ]);
+    }
+
+    #[test]
+    fn a_joint_configuration_takes_no_further_change() {
+        play(&[
+            ("joint v1", "can't make a zero-voter config joint"),
+            ("simple v1", "voters=(1)"),
+            ("joint r1", "removed all voters"),
+            ("joint", "voters=(1)&&(1)"),
+            ("leave", "voters=(1)"),
+            ("joint v2 v3", "voters=(1 2 3)&&(1)"),
+            ("simple v4", "can't apply simple config change in joint config"),
+            ("joint v4", "config is already joint"),
+            ("leave", "voters=(1 2 3)"),
+            ("leave", "can't leave a non-joint config"),
+            ("autojoint r1 r2 v4", "voters=(3 4)&&(1 2 3) autoleave"),
+            ("leave", "voters=(3 4)"),
+        ]);
+    }
+
+    #[test]
+    fn a_demoted_voter_is_a_learner_when_its_old_half_is_gone() {
+        play(&[
+            ("simple v1", "voters=(1)"),
+            ("joint v2 v3 l4", "voters=(1 2 3)&&(1) learners=(4)"),
+            ("leave", "voters=(1 2 3) learners=(4)"),
+            ("autojoint l1 l4 r4 v5", "voters=(2 3 5)&&(1 2 3) learners_next=(1) autoleave"),
+            ("leave", "voters=(2 3 5) learners=(1)"),
+            // Changed minds within one change.
+            ("joint l2 v2", "voters=(2 3 5)&&(2 3 5) learners=(1)"),
+            ("leave", "voters=(2 3 5) learners=(1)"),
+            ("joint l2 r2", "voters=(3 5)&&(2 3 5) learners=(1)"),
+            ("leave", "voters=(3 5) learners=(1)"),
+            ("joint r3 l3", "voters=(5)&&(3 5) learners=(1) learners_next=(3)"),
+            ("leave", "voters=(5) learners=(1 3)"),
+        ]);
+    }
+
+    #[test]
+    fn a_new_member_is_probed_from_the_end_and_taken_for_alive() {
+        let mut tracker = Tracker::new(LIMITS);
+        step(&mut tracker, "simple v1");
+        step(&mut tracker, "simple l2");
+        let learner = tracker.peers.get(id(2)).expect("a member");
+        assert_eq!(learner.state(), ProgressState::Probe);
+        assert_eq!((learner.matched(), learner.next()), (LogIndex(0), LogIndex(7)));
+        assert!(learner.is_learner() && learner.recent_active());
+        // Whoever is promoted keeps what is known of it.
+        tracker.peers.get_mut(id(2)).expect("a member").maybe_update(LogIndex(9));
+        step(&mut tracker, "simple v2");
+        let voter = tracker.peers.get(id(2)).expect("a member");
+        assert_eq!((voter.matched(), voter.is_learner()), (LogIndex(9), false));
+    }
+
+    #[test]
+    fn restore_builds_what_was_stored_and_nothing_else() {
+        let set =
+            |text: &str| text.split_whitespace().map(|n| id(n.parse().expect("id"))).collect();
+        let good = [
+            ("", "", "", "", false),
+            ("1 2 3", "", "", "", false),
+            ("3 1 2", "5", "", "", false),
+            ("1 2 3", "5", "1 2 4 6", "4", true),
+            ("1", "", "2", "", false),
+        ];
+        for (voters, learners, outgoing, next, auto_leave) in good {
+            let state = ConfState {
+                voters: set(voters),
+                learners: set(learners),
+                voters_outgoing: set(outgoing),
+                learners_next: set(next),
+                auto_leave,
+            };
+            let (config, peers) =
+                restore(&Tracker::new(LIMITS), LogIndex(3), &state).expect("good");
+            assert!(config.conf_state().equivalent(&state), "{state:?}");
+            let members = config.voters.ids().len() + config.learners.len();
+            assert_eq!(peers.len(), members, "{state:?}");
+        }
+        let bad = [
+            // Learners alone, a voter that is a learner, a joint state without incoming voters,
+            // waiting learners and automatic leaving without a joint state.
+            ("", "1", "", "", false),
+            ("1", "1", "", "", false),
+            ("", "", "1", "", false),
+            ("1", "", "", "2", false),
+            ("1", "", "", "", true),
+        ];
+        for (voters, learners, outgoing, next, auto_leave) in bad {
+            let state = ConfState {
+                voters: set(voters),
+                learners: set(learners),
+                voters_outgoing: set(outgoing),
+                learners_next: set(next),
+                auto_leave,
+            };
+            assert!(restore(&Tracker::new(LIMITS), LogIndex(3), &state).is_err(), "{state:?}");
+        }
+    }
+
+    fn any_changes() -> impl Strategy<Value = Vec<(usize, u64)>> {
+        proptest::collection::vec((0usize..4, 1u64..8), 0..8)
+    }
+
+    fn built(raw: &[(usize, u64)]) -> Vec<ConfChangeSingle> {
+        let kinds = [
+            ConfChangeKind::AddNode,
+            ConfChangeKind::AddLearnerNode,
+            ConfChangeKind::RemoveNode,
+            ConfChangeKind::UpdateNode,
+        ];
+        raw.iter().map(|(kind, n)| ConfChangeSingle::new(kinds[*kind], Some(id(*n)))).collect()
+    }
+
+    proptest! {
+        /// In one step or through a joint configuration, the same members come out, and what is
+        /// stored in between can be restored.
+        #[test]
+        fn both_ways_lead_to_the_same_configuration(setup in any_changes(), change in any_changes()) {
+            let mut tracker = Tracker::new(LIMITS);
+            step(&mut tracker, "simple v1");
+            for change in built(&setup) {
+                if let Ok((config, peers)) = Changer::new(&tracker, LogIndex(7)).simple(&[change]) {
+                    (tracker.config, tracker.peers) = (config, peers);
+                }
+            }
+            let change = built(&change);
+            let simple = Changer::new(&tracker, LogIndex(7)).simple(&change);
+            let mut joint = tracker.clone();
+            let entered = Changer::new(&tracker, LogIndex(7)).enter_joint(false, &change);
+            if let Ok((config, peers)) = entered {
+                let state = config.conf_state();
+                let restored = restore(&tracker, LogIndex(7), &state);
+                prop_assert_eq!(restored.map(|(config, _)| config), Ok(config.clone()));
+                (joint.config, joint.peers) = (config, peers);
+                let (config, peers) = Changer::new(&joint, LogIndex(7)).leave_joint()
+                    .expect("a joint configuration can be left");
+                if let Ok((simple, simple_peers)) = simple {
+                    prop_assert_eq!(format!("{config}"), format!("{simple}"));
+                    prop_assert_eq!(peers.len(), simple_peers.len());
+                }
+            } else {
+                prop_assert!(simple.is_err());
+            }
+        }
+    }
+}

@@ -306,3 +306,253 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
         Ok(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::mem::MemStorage;
+    use alloc::vec;
+
+    type Log = RaftLog<&'static str, MemStorage<&'static str>>;
+
+    fn entry(term: u64, index: u64) -> Entry<&'static str> {
+        Entry { id: EntryId::new(term, index), body: EntryBody::Normal("payload") }
+    }
+
+    /// Entries of these terms, from index 1: the first `stored` in storage, the others not yet.
+    fn log(terms: &[u64], stored: usize) -> Log {
+        with_budget(terms, stored, u64::MAX)
+    }
+
+    fn with_budget(terms: &[u64], stored: usize, max: u64) -> Log {
+        let mut entries = terms.iter().enumerate().map(|(at, term)| entry(*term, at as u64 + 1));
+        let mut storage = MemStorage::new();
+        storage.append(entries.by_ref().take(stored)).expect("no holes");
+        let mut log = RaftLog::new(storage, max, false);
+        for entry in entries {
+            log.unstable.push(entry);
+        }
+        log
+    }
+
+    fn terms(log: &Log) -> Vec<u64> {
+        let term = |index| log.term(LogIndex(index)).ok().flatten().map(|term| term.0);
+        (1..=log.last_index().0).filter_map(term).collect()
+    }
+
+    #[test]
+    fn a_later_term_is_ahead_and_then_a_longer_log() {
+        let log = log(&[1, 2, 3], 2);
+        let cases = [
+            ((4, 1), true),
+            ((4, 9), true),
+            ((2, 9), false),
+            ((3, 2), false),
+            ((3, 3), true),
+            ((3, 4), true),
+        ];
+        for ((term, index), ahead) in cases {
+            let last = EntryId::new(term, index);
+            assert_eq!(log.is_up_to_date(last), Ok(ahead), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn entries_are_taken_where_the_logs_agree() {
+        // Previous entry, new terms, commit -> last matching index, all terms, commit
+        type Case = ((u64, u64), &'static [u64], u64, Option<u64>, &'static [u64], u64);
+        let cases: &[Case] = &[
+            // Nothing to agree on.
+            ((2, 3), &[4], 3, None, &[1, 2, 3], 1),
+            ((3, 4), &[4], 4, None, &[1, 2, 3], 1),
+            // The end.
+            ((3, 3), &[], 3, Some(3), &[1, 2, 3], 3),
+            ((3, 3), &[], 9, Some(3), &[1, 2, 3], 3),
+            ((3, 3), &[], 2, Some(3), &[1, 2, 3], 2),
+            ((3, 3), &[4], 3, Some(4), &[1, 2, 3, 4], 3),
+            ((3, 3), &[4, 4], 9, Some(5), &[1, 2, 3, 4, 4], 5),
+            // What is there already is not cut off by an old message.
+            ((0, 0), &[1], 1, Some(1), &[1, 2, 3], 1),
+            ((1, 1), &[2], 3, Some(2), &[1, 2, 3], 2),
+            // Conflicts.
+            ((1, 1), &[4], 2, Some(2), &[1, 4], 2),
+            ((1, 1), &[2, 4, 4], 3, Some(4), &[1, 2, 4, 4], 3),
+            ((2, 2), &[4], 3, Some(3), &[1, 2, 4], 3),
+        ];
+        for stored in [0, 2, 3] {
+            for (prev, new, commit, last, after, committed) in cases {
+                let mut log = log(&[1, 2, 3], stored);
+                log.commit_to(LogIndex(1)).expect("it is there");
+                let prev = EntryId::new(prev.0, prev.1);
+                let entries: Vec<_> = (prev.index.0 + 1..)
+                    .zip(*new)
+                    .map(|(index, term)| entry(*term, index))
+                    .collect();
+                let taken = log.maybe_append(prev, entries, LogIndex(*commit));
+                assert_eq!(taken, Ok(last.map(LogIndex)), "{prev:?} {new:?}");
+                assert_eq!(terms(&log), *after, "{prev:?} {new:?} stored {stored}");
+                assert_eq!(log.committed(), LogIndex(*committed), "{prev:?} {new:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_conflict_with_a_committed_entry_is_corruption() {
+        let mut log = log(&[1, 2, 3], 3);
+        log.commit_to(LogIndex(2)).expect("it is there");
+        let taken = log.maybe_append(EntryId::new(1, 1), vec![entry(4, 2)], LogIndex(2));
+        let (ours, theirs) = (EntryId::new(2, 2), EntryId::new(4, 2));
+        assert_eq!(taken, Err(Fatal::Corrupt { ours, theirs }));
+        assert_eq!(terms(&log), [1, 2, 3]);
+    }
+
+    /// One probe per term, whatever the length of the tails (paper 5.3, figure 7).
+    #[test]
+    fn the_search_for_agreement_skips_whole_terms() {
+        // Our terms, index and term of the other log -> term and index to try
+        type Case = (&'static [u64], u64, u64, (u64, u64));
+        let cases: &[Case] = &[
+            (&[2, 2, 5, 5, 5], 5, 1, (0, 0)),
+            (&[2, 2, 5, 5, 5], 5, 2, (2, 2)),
+            (&[2, 2, 5, 5, 5], 5, 4, (2, 2)),
+            (&[2, 2, 5, 5, 5], 5, 5, (5, 5)),
+            (&[2, 2, 5, 5, 5], 4, 6, (5, 4)),
+            (&[2, 2, 5, 5, 5], 1, 1, (0, 0)),
+            // Beyond the end nothing is known.
+            (&[2, 2, 5, 5, 5], 9, 1, (0, 9)),
+            (&[], 0, 3, (0, 0)),
+        ];
+        for (log_terms, index, term, found) in cases {
+            for stored in [0, log_terms.len() / 2, log_terms.len()] {
+                let log = log(log_terms, stored);
+                let found = EntryId::new(found.0, found.1);
+                let search = log.find_conflict_by_term(LogIndex(*index), Term(*term));
+                assert_eq!(search, Ok(found), "{log_terms:?} {index} {term}");
+            }
+        }
+    }
+
+    #[test]
+    fn terms_of_compacted_and_of_future_entries_are_not_known() {
+        let mut log = log(&[1, 2, 3, 4], 4);
+        log.storage.compact(LogIndex(2)).expect("it is there");
+        let terms = [1, 2, 3, 4, 5].map(|index| log.term(LogIndex(index)));
+        let known = [None, Some(2), Some(3), Some(4), None].map(|term| Ok(term.map(Term)));
+        assert_eq!(terms, known);
+        let mut into = Vec::new();
+        let gone = log.entries(LogIndex(2), LogIndex(4), u64::MAX, &mut into);
+        assert_eq!(gone, Err(StorageError::Compacted));
+    }
+
+    /// The same cut wherever the border between storage and memory is (etcd #10063).
+    #[test]
+    fn entries_are_cut_by_size_across_the_border_of_storage() {
+        let size = entry(1, 1).size();
+        for stored in 0..=5 {
+            let log = log(&[1; 5], stored);
+            for (lo, hi, max, count) in [
+                (1, 6, u64::MAX, 5),
+                (1, 6, 0, 1),
+                (1, 6, size - 1, 1),
+                (1, 6, size, 1),
+                (1, 6, 2 * size - 1, 1),
+                (1, 6, 2 * size, 2),
+                (2, 6, 3 * size, 3),
+                (3, 4, 9 * size, 1),
+                (3, 3, 9 * size, 0),
+                (6, 6, 9 * size, 0),
+            ] {
+                let mut into = Vec::new();
+                log.entries(LogIndex(lo), LogIndex(hi), max, &mut into).expect("they are there");
+                let got: Vec<u64> = into.iter().map(|entry| entry.id.index.0).collect();
+                assert_eq!(got, (lo..lo + count).collect::<Vec<_>>(), "{stored} {lo}..{hi} {max}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_entry_of_the_given_term_is_committed_by_counting() {
+        let mut log = log(&[1, 2, 2], 3);
+        assert_eq!(log.maybe_commit(EntryId::new(2, 1)), Ok(false));
+        assert_eq!(log.maybe_commit(EntryId::new(2, 2)), Ok(true));
+        assert_eq!(log.maybe_commit(EntryId::new(2, 2)), Ok(false));
+        assert_eq!(log.maybe_commit(EntryId::new(1, 1)), Ok(false));
+        assert_eq!(log.maybe_commit(EntryId::new(2, 4)), Ok(false));
+        assert_eq!(log.committed(), LogIndex(2));
+        let lost = Fatal::LogLost { commit: LogIndex(4), last: LogIndex(3) };
+        assert_eq!(log.commit_to(LogIndex(4)), Err(lost));
+        assert_eq!(log.commit_to(LogIndex(1)), Ok(()), "never back");
+        assert_eq!(log.committed(), LogIndex(2));
+    }
+
+    fn handed(log: &mut Log) -> Vec<u64> {
+        let mut into = Vec::new();
+        log.next_committed_entries(&mut into).expect("they are there");
+        into.iter().map(|entry| entry.id.index.0).collect()
+    }
+
+    #[test]
+    fn only_stored_entries_are_handed_out_unless_the_driver_stores_before_it_applies() {
+        let mut log = log(&[1, 1, 1, 1], 2);
+        log.commit_to(LogIndex(3)).expect("it is there");
+        assert_eq!(handed(&mut log), [1, 2]);
+        log.unstable.accept_in_progress();
+        assert!(!log.has_committed_entries());
+        log.apply_unstable = true;
+        assert_eq!(handed(&mut log), [3]);
+    }
+
+    #[test]
+    fn entries_are_handed_out_by_pages_until_they_are_reported() {
+        let size = entry(1, 1).size();
+        for max in [1, size, 2 * size, 2 * size + 1, 3 * size] {
+            let mut log = with_budget(&[1; 7], 7, max);
+            log.commit_to(LogIndex(7)).expect("it is there");
+            let (mut all, mut pages) = (Vec::<u64>::new(), 0);
+            while log.has_committed_entries() {
+                let page = handed(&mut log);
+                assert!(page.len() == 1 || page.len() as u64 * size <= max, "{max} {page:?}");
+                all.extend_from_slice(&page);
+                pages += 1;
+                assert!(!log.has_committed_entries(), "the budget is used up");
+                let last = LogIndex(*page.last().expect("never empty"));
+                log.applied_to(last, page.len() as u64 * size);
+            }
+            assert_eq!(all, [1, 2, 3, 4, 5, 6, 7], "{max}");
+            assert_eq!(pages, 7u64.div_ceil((max / size).max(1)), "{max}");
+        }
+    }
+
+    /// 5.5: with the smallest limit, and a state machine that has applied something already.
+    #[test]
+    fn the_smallest_budget_does_not_stop_a_restarted_node() {
+        let mut log = with_budget(&[1; 3], 3, 1);
+        log.commit_to(LogIndex(3)).expect("it is there");
+        log.applied_to(LogIndex(1), 0);
+        assert_eq!(handed(&mut log), [2]);
+        assert_eq!(handed(&mut log), []);
+        log.applied_to(LogIndex(2), entry(1, 2).size());
+        assert_eq!(handed(&mut log), [3]);
+    }
+
+    #[test]
+    fn a_conf_change_is_found_wherever_it_waits() {
+        for at in 1..=6u64 {
+            for max in [1, 50, u64::MAX] {
+                let mut log = with_budget(&[1; 3], 3, max);
+                for index in 4..=6 {
+                    log.unstable.push(entry(1, index));
+                }
+                let change = crate::conf_change::ConfChange::leave_joint();
+                let change = EntryBody::ConfChange(alloc::boxed::Box::new(change));
+                log.unstable.truncate(LogIndex(at));
+                log.unstable.push(Entry { id: EntryId::new(1, at), body: change });
+                assert_eq!(log.has_unapplied_conf_change(), Ok(false), "not committed");
+                log.commit_to(LogIndex(at)).expect("it is there");
+                assert_eq!(log.has_unapplied_conf_change(), Ok(true), "{at} {max}");
+                log.applied_to(LogIndex(at), 0);
+                assert_eq!(log.has_unapplied_conf_change(), Ok(false), "{at} {max}");
+            }
+        }
+    }
+}

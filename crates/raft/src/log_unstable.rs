@@ -150,3 +150,135 @@ impl<P: Clone> Unstable<P> {
         self.entries.push_back(entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryBody;
+    use crate::storage::SnapshotMeta;
+    use alloc::vec::Vec;
+
+    type U = Unstable<&'static str>;
+
+    fn entry(term: u64, index: u64) -> Entry<&'static str> {
+        Entry { id: EntryId::new(term, index), body: EntryBody::Empty }
+    }
+
+    fn snapshot(term: u64, index: u64) -> Snapshot<&'static str> {
+        let meta = SnapshotMeta { id: EntryId::new(term, index), ..SnapshotMeta::default() };
+        Snapshot { meta, data: "" }
+    }
+
+    /// Entries of these terms from index 5 on.
+    fn from_5(terms: &[u64]) -> U {
+        let mut unstable = U::new(LogIndex(5));
+        for (at, term) in terms.iter().enumerate() {
+            unstable.push(entry(*term, 5 + at as u64));
+        }
+        unstable
+    }
+
+    fn next(unstable: &U) -> Vec<u64> {
+        unstable.next_entries().map(|entry| entry.id.index.0).collect()
+    }
+
+    fn append(unstable: &mut U, term: u64, indexes: core::ops::RangeInclusive<u64>) {
+        unstable.truncate(LogIndex(*indexes.start()));
+        for index in indexes {
+            unstable.push(entry(term, index));
+        }
+    }
+
+    #[test]
+    fn entries_are_handed_out_once() {
+        let mut unstable = from_5(&[1, 1]);
+        assert_eq!(next(&unstable), [5, 6]);
+        unstable.accept_in_progress();
+        assert!(!unstable.has_next_entries());
+        unstable.push(entry(1, 7));
+        assert_eq!(next(&unstable), [7]);
+    }
+
+    #[test]
+    fn terms_are_known_of_entries_and_of_the_snapshot_before_them() {
+        let mut unstable = U::new(LogIndex(5));
+        assert_eq!((unstable.term(LogIndex(5)), unstable.last_id()), (None, None));
+        unstable.restore(snapshot(1, 4));
+        assert_eq!(unstable.first_index(), Some(LogIndex(5)));
+        assert_eq!(unstable.last_id(), Some(EntryId::new(1, 4)));
+        unstable.push(entry(2, 5));
+        let terms = [3, 4, 5, 6].map(|index| unstable.term(LogIndex(index)).map(|term| term.0));
+        assert_eq!(terms, [None, Some(1), Some(2), None]);
+        assert_eq!(unstable.last_id(), Some(EntryId::new(2, 5)));
+    }
+
+    #[test]
+    fn replaced_entries_are_to_be_written_again_and_others_are_not() {
+        // All of it, from before the beginning, from the middle, from the end.
+        let cases = [
+            (5..=6, alloc::vec![5, 6], 5),
+            (3..=4, alloc::vec![3, 4], 3),
+            (6..=8, alloc::vec![6, 7, 8], 5),
+            (7..=8, alloc::vec![7, 8], 5),
+        ];
+        for (indexes, to_write, offset) in cases {
+            let mut unstable = from_5(&[1, 1]);
+            unstable.accept_in_progress();
+            append(&mut unstable, 2, indexes.clone());
+            assert_eq!(next(&unstable), to_write, "{indexes:?}");
+            assert_eq!(unstable.offset(), LogIndex(offset), "{indexes:?}");
+            assert_eq!(unstable.last_id(), Some(EntryId::new(2, *indexes.end())));
+        }
+    }
+
+    #[test]
+    fn only_what_matches_becomes_stable() {
+        let cases = [
+            // Term, index -> what is left
+            (1, 5, alloc::vec![6, 7]),
+            (1, 6, alloc::vec![7]),
+            (2, 7, alloc::vec![]),
+            (1, 7, alloc::vec![5, 6, 7]),
+            (2, 6, alloc::vec![5, 6, 7]),
+            (1, 4, alloc::vec![5, 6, 7]),
+            (2, 8, alloc::vec![5, 6, 7]),
+        ];
+        for (term, index, left) in cases {
+            let mut unstable = from_5(&[1, 1, 2]);
+            unstable.stable_to(EntryId::new(term, index));
+            assert_eq!(next(&unstable), left, "{term}/{index}");
+        }
+    }
+
+    /// Overwritten entries, written late: their completion proves nothing (etcd-io/raft #8).
+    #[test]
+    fn completion_of_overwritten_entries_is_ignored() {
+        let mut unstable = from_5(&[1, 1]);
+        unstable.accept_in_progress();
+        append(&mut unstable, 2, 5..=6);
+        unstable.accept_in_progress();
+        unstable.stable_to(EntryId::new(1, 6));
+        assert!(!unstable.is_empty());
+        unstable.stable_to(EntryId::new(2, 6));
+        assert!(unstable.is_empty());
+        assert_eq!(unstable.offset(), LogIndex(7));
+    }
+
+    #[test]
+    fn a_snapshot_replaces_everything_and_goes_when_it_is_installed() {
+        let mut unstable = from_5(&[1, 1]);
+        unstable.accept_in_progress();
+        unstable.restore(snapshot(3, 20));
+        assert!(unstable.is_empty() && unstable.next_snapshot().is_some());
+        unstable.accept_in_progress();
+        assert!(unstable.next_snapshot().is_none() && unstable.snapshot().is_some());
+        // A second one before the first is installed (etcd #18055).
+        unstable.restore(snapshot(3, 30));
+        unstable.stable_snapshot_to(LogIndex(20));
+        assert_eq!(unstable.next_snapshot().map(|s| s.meta.id.index), Some(LogIndex(30)));
+        unstable.accept_in_progress();
+        unstable.stable_snapshot_to(LogIndex(30));
+        assert!(unstable.snapshot().is_none());
+        assert_eq!(unstable.offset(), LogIndex(31));
+    }
+}

@@ -11,6 +11,7 @@ mod transfer;
 pub(crate) use leader::payload_bytes;
 pub use snapshot::SnapshotStatus;
 
+use crate::conf_change::ConfState;
 use crate::conf_changer;
 use crate::config::{Config, limit};
 use crate::entry::Payload;
@@ -50,6 +51,8 @@ pub(crate) struct Raft<P, S> {
     lease_given_away: bool,
     /// The entry, or the snapshot, from which the configuration in force is.
     config_index: LogIndex,
+    /// While a snapshot is being installed: the configuration that belongs to the old state.
+    superseded_config: Option<ConfState>,
     /// At or after the last conf change in a leader's log; the next one must wait until this is
     /// applied.
     pending_conf_index: LogIndex,
@@ -112,6 +115,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             transferee: None,
             lease_given_away: false,
             config_index,
+            superseded_config: None,
             pending_conf_index: LogIndex::ZERO,
             uncommitted_bytes: 0,
             read_only: ReadOnly::new(),

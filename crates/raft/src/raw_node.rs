@@ -165,8 +165,8 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// only if the application does not decide to ignore it. Returns what is then to be stored
     /// with the state machine.
     ///
-    /// No effect if the configuration in force is of `at` or later: a snapshot may have been
-    /// received while the apply was under way, and has brought its own.
+    /// The configuration in force does not change if it is of a later entry: a snapshot may have
+    /// been received while the apply was under way, and has brought its own.
     pub fn apply_conf_change(
         &mut self,
         at: LogIndex,

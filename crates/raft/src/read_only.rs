@@ -85,3 +85,69 @@ impl<P> ReadOnly<P> {
         self.waiting.drain(..confirmed as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn id(id: u64) -> NodeId {
+        NodeId::new(id).expect("not zero")
+    }
+
+    fn three() -> JointConfig {
+        JointConfig { incoming: [1, 2, 3].map(id).into_iter().collect(), ..JointConfig::default() }
+    }
+
+    fn with_reads(contexts: &[&'static str]) -> ReadOnly<&'static str> {
+        let mut reads = ReadOnly::new();
+        for context in contexts.iter().copied() {
+            reads.add(LogIndex(reads.len() as u64), ReadRequest { from: id(1), context });
+            reads.ack(id(1), reads.heartbeat_context().expect("one waits"));
+        }
+        reads
+    }
+
+    fn confirmed(reads: &mut ReadOnly<&'static str>) -> Vec<(u64, &'static str)> {
+        reads.advance(&three()).map(|(index, read)| (index.0, read.context)).collect()
+    }
+
+    #[test]
+    fn a_quorum_confirms_everything_up_to_the_echoed_number() {
+        let mut reads = with_reads(&["a", "b", "c"]);
+        assert_eq!(reads.heartbeat_context(), Some(3));
+        assert_eq!(confirmed(&mut reads), []);
+        reads.ack(id(2), 2);
+        assert_eq!(confirmed(&mut reads), [(0, "a"), (1, "b")]);
+        assert_eq!((reads.len(), reads.heartbeat_context()), (1, Some(3)));
+        reads.ack(id(3), 3);
+        assert_eq!(confirmed(&mut reads), [(2, "c")]);
+        assert_eq!(reads.heartbeat_context(), None);
+    }
+
+    /// etcd #20418, raft #397: a context that is asked for again is another read, and the echoes
+    /// that are still on their way do not confirm it.
+    #[test]
+    fn echoes_from_before_a_read_do_not_confirm_it() {
+        let mut reads = with_reads(&["same"]);
+        reads.ack(id(2), 1);
+        assert_eq!(confirmed(&mut reads), [(0, "same")]);
+        reads.add(LogIndex(9), ReadRequest { from: id(1), context: "same" });
+        reads.ack(id(1), 2);
+        reads.ack(id(3), 1);
+        reads.ack(id(2), 1);
+        assert_eq!(confirmed(&mut reads), []);
+        reads.ack(id(3), 2);
+        assert_eq!(confirmed(&mut reads), [(9, "same")]);
+    }
+
+    #[test]
+    fn echoes_of_numbers_that_were_never_given_confirm_no_more_than_there_is() {
+        let mut reads = with_reads(&["a"]);
+        for voter in [1, 2, 3] {
+            reads.ack(id(voter), u64::MAX);
+        }
+        assert_eq!(confirmed(&mut reads), [(0, "a")]);
+        assert_eq!(confirmed(&mut reads), vec![]);
+    }
+}

@@ -20,6 +20,7 @@ pub struct Status<'a> {
     pub is_learner: bool,
     /// To whom this leader hands over.
     pub transferee: Option<NodeId>,
+    /// In force; ahead of what is applied while a received snapshot is being installed.
     pub config: &'a Config,
     /// By ascending id. Means something on a leader only.
     pub progress: &'a [(NodeId, Progress)],

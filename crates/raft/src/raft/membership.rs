@@ -2,12 +2,12 @@
 
 use super::Raft;
 use crate::conf_change::{ConfChange, ConfState, Step};
-use crate::conf_changer::Changer;
+use crate::conf_changer::{self, Changer};
 use crate::entry::{EntryBody, Payload};
 use crate::error::{ConfChangeError, Fatal, StartError};
 use crate::storage::Storage;
 use crate::tracker::progress::Progress;
-use crate::tracker::{Config, Peers};
+use crate::tracker::{Config, Peers, Tracker};
 use crate::types::{LogIndex, NodeId, StateRole, Term};
 use alloc::boxed::Box;
 
@@ -48,13 +48,28 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         change: &ConfChange<P>,
     ) -> Result<ConfState, ConfChangeError> {
         if at <= self.config_index {
-            return Ok(self.tracker.config.conf_state());
+            return self.change_superseded(change);
         }
         let (config, peers) = Changer::new(&self.tracker, self.log.last_index()).change(change)?;
         self.config_index = at;
         let switched = self.switch_config(config, peers);
         self.note(switched);
         Ok(self.tracker.config.conf_state())
+    }
+
+    /// A change from before a snapshot that has come in the meantime. It does not touch the
+    /// configuration in force; but until the snapshot is installed the state machine is where it
+    /// was, and must be stored with the configuration that belongs there.
+    fn change_superseded(&mut self, change: &ConfChange<P>) -> Result<ConfState, ConfChangeError> {
+        let Some(old) = &self.superseded_config else {
+            // The snapshot is installed, and what comes late is in it.
+            return Ok(self.tracker.config.conf_state());
+        };
+        let mut tracker = Tracker::new(self.tracker.limits);
+        let last = self.log.last_index();
+        (tracker.config, tracker.peers) = conf_changer::restore(&tracker, last, old)?;
+        let (config, _) = Changer::new(&tracker, last).change(change)?;
+        Ok(self.superseded_config.insert(config.conf_state()).clone())
     }
 
     pub(super) fn switch_config(&mut self, config: Config, peers: Peers) -> Result<(), Fatal> {

@@ -86,6 +86,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             return Err(StepError::Malformed);
         };
         self.log.restore(snapshot);
+        if self.superseded_config.is_none() {
+            self.superseded_config = Some(self.tracker.config.conf_state());
+        }
         self.tracker = fresh;
         self.config_index = id.index;
         self.switch_config(config, peers)?;
@@ -106,6 +109,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     /// The snapshot at `index` is stored and installed.
     pub(crate) fn applied_snapshot(&mut self, index: LogIndex) {
         self.log.unstable.stable_snapshot_to(index);
+        if self.log.unstable.snapshot().is_none() {
+            self.superseded_config = None;
+        }
         self.applied_to(index, 0);
     }
 }

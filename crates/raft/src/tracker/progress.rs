@@ -263,3 +263,128 @@ impl fmt::Display for Progress {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ProgressState::{Probe, Replicate, Snapshot};
+
+    const LIMITS: InflightLimits = InflightLimits { messages: 2, bytes: u64::MAX };
+
+    fn progress(state: ProgressState, matched: u64, next: u64) -> Progress {
+        let mut progress = Progress::new(LogIndex(next), LIMITS, false);
+        progress.matched = LogIndex(matched);
+        progress.state = state;
+        progress
+    }
+
+    fn ends(progress: &Progress) -> (u64, u64) {
+        (progress.matched.0, progress.next.0)
+    }
+
+    #[test]
+    fn display_names_what_is_unusual() {
+        let mut p = progress(Replicate, 11, 12);
+        p.set_recent_active(true);
+        assert_eq!(alloc::format!("{p}"), "StateReplicate match=11 next=12");
+        p.sent_entries(1, 5);
+        assert_eq!(alloc::format!("{p}"), "StateReplicate match=11 next=13 inflight=1");
+        p.sent_entries(1, 5);
+        let full = "StateReplicate match=11 next=14 paused inflight=2[full]";
+        assert_eq!(alloc::format!("{p}"), full);
+        p.become_snapshot(LogIndex(20));
+        p.set_learner(true);
+        p.set_recent_active(false);
+        let snapshot = "StateSnapshot match=11 next=21 learner paused pendingSnap=20 inactive";
+        assert_eq!(alloc::format!("{p}"), snapshot);
+    }
+
+    #[test]
+    fn acknowledgements_move_forward_only_and_keep_match_below_next() {
+        for (acked, news, ends_at) in
+            [(2, false, (3, 5)), (3, false, (3, 5)), (4, true, (4, 5)), (8, true, (8, 9))]
+        {
+            let mut p = progress(Replicate, 3, 5);
+            p.pause_flow();
+            assert_eq!(p.maybe_update(LogIndex(acked)), news, "{acked}");
+            assert_eq!((ends(&p), p.is_paused()), (ends_at, !news), "{acked}");
+        }
+    }
+
+    #[test]
+    fn rejections_lower_next_unless_they_are_old_news() {
+        let cases = [
+            // State, match, next, rejected, hint -> taken, next
+            (Replicate, 5, 10, 5, 5, false, 10),
+            (Replicate, 5, 10, 4, 4, false, 10),
+            (Replicate, 5, 10, 9, 9, true, 6),
+            (Probe, 0, 0, 0, 0, true, 1),
+            (Probe, 0, 10, 5, 5, false, 10),
+            (Probe, 0, 10, 9, 9, true, 9),
+            (Probe, 0, 10, 9, 2, true, 3),
+            (Probe, 0, 10, 9, 0, true, 1),
+            // Never below what is known (openraft cecb5de8).
+            (Probe, 5, 10, 9, 2, true, 6),
+        ];
+        for (state, matched, next, rejected, hint, taken, after) in cases {
+            let mut p = progress(state, matched, next);
+            assert_eq!(p.maybe_decrease(LogIndex(rejected), LogIndex(hint)), taken, "{rejected}");
+            assert_eq!(ends(&p), (matched, after), "{state} {rejected} {hint}");
+        }
+    }
+
+    #[test]
+    fn probing_starts_after_the_match_or_after_the_snapshot_that_was_sent() {
+        let mut p = progress(Replicate, 1, 5);
+        p.become_probe();
+        assert_eq!((ends(&p), p.state()), ((1, 2), Probe));
+
+        p.become_snapshot(LogIndex(10));
+        p.become_probe();
+        assert_eq!((ends(&p), p.pending_snapshot()), ((1, 11), None));
+
+        p.become_snapshot(LogIndex(10));
+        p.snapshot_failed();
+        assert_eq!(ends(&p), (1, 2));
+
+        p.become_snapshot(LogIndex(10));
+        p.maybe_update(LogIndex(15));
+        p.become_probe();
+        assert_eq!(ends(&p), (15, 16), "what is acknowledged is ahead of the snapshot");
+    }
+
+    /// raft #149: `next` at or below `match` after a snapshot older than what is acknowledged.
+    #[test]
+    fn a_snapshot_keeps_match_below_next() {
+        let mut p = progress(Replicate, 15, 16);
+        p.become_snapshot(LogIndex(10));
+        assert_eq!(ends(&p), (15, 16));
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_nothing_during_a_snapshot() {
+        let mut p = progress(Probe, 0, 1);
+        p.sent_entries(0, 0);
+        assert!(!p.is_paused(), "an empty probe costs nothing");
+        p.sent_entries(3, 30);
+        assert!(p.is_paused());
+        assert_eq!(ends(&p), (0, 1), "a probe is no promise");
+        p.resume_flow();
+        assert!(!p.is_paused());
+        p.become_snapshot(LogIndex(4));
+        p.resume_flow();
+        assert!(p.is_paused());
+        assert_eq!(p.state(), Snapshot);
+    }
+
+    #[test]
+    fn a_commit_index_is_worth_sending_once_and_up_to_what_was_sent() {
+        let mut p = progress(Replicate, 5, 8);
+        assert!(p.can_bump_commit(LogIndex(1)));
+        p.note_sent_commit(LogIndex(6));
+        assert!(!p.can_bump_commit(LogIndex(6)));
+        assert!(p.can_bump_commit(LogIndex(7)));
+        p.note_sent_commit(LogIndex(7));
+        assert!(!p.can_bump_commit(LogIndex(20)), "it can commit no more than it has");
+    }
+}

@@ -1,6 +1,10 @@
 //! The crate from outside, as a driver sees it.
 
+mod cluster;
 mod harness;
+mod history;
+mod holes;
 mod random;
 mod scripts;
+mod sections;
 mod single_voter;

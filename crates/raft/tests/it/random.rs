@@ -321,7 +321,7 @@ impl Group {
         if node.applied != index || index == LogIndex::ZERO {
             return;
         }
-        let conf_state = node.raft.status().config.conf_state();
+        let conf_state = node.raft.storage().conf_state().clone();
         for disk in [node.raft.storage_mut(), &mut node.durable] {
             if disk.last_index() >= index
                 && disk.create_snapshot(index, conf_state.clone(), Vec::new()).is_ok()
@@ -492,7 +492,19 @@ fn logs_match(group: &Group) {
     }
 }
 
+/// Says which seed it was, whatever panics.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with RAFT_SEED={}", self.0);
+        }
+    }
+}
+
 fn play(seed: u64, steps: usize) -> Group {
+    let _named = Named(seed);
     let mut group = Group::new(seed);
     for _ in 0..steps {
         group.step();
