@@ -55,7 +55,9 @@
 //!         for entry in &apply.entries {
 //!             match &entry.body {
 //!                 EntryBody::Normal(payload) => state.push(payload.clone()),
-//!                 EntryBody::ConfChange(change) => drop(node.apply_conf_change(entry.id.index, change)?),
+//!                 EntryBody::ConfChange(change) => {
+//!                     node.apply_conf_change(entry.id.index, change)?;
+//!                 }
 //!                 EntryBody::Empty | EntryBody::Refused => {}
 //!             }
 //!         }
@@ -114,7 +116,8 @@
 //! `types` `entry` `conf_change` `message` the words; `storage` `storage/mem` what the driver
 //! keeps; `config` `error`; `quorum` `quorum/majority` `quorum/joint` the arithmetic;
 //! `tracker` `tracker/progress` `tracker/inflights` the members; `conf_changer`; `log_unstable`
-//! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door; `describe` traces.
+//! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door;
+//! `describe` traces.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -136,7 +136,8 @@ proptest! {
                 );
             }
             let seen = tx.range(b"b", Bound::Unbounded, Bound::Unbounded).unwrap();
-            let seen: Keys = seen.map(|i| i.map(|(k, v)| (k.to_vec(), v.to_vec())).unwrap()).collect();
+            let pair = |(key, value): (Bytes, Bytes)| (key.to_vec(), value.to_vec());
+            let seen: Keys = seen.map(|item| item.map(pair).unwrap()).collect();
             prop_assert_eq!(&seen, &*keys);
             tx.commit().unwrap();
             let contents = contents(&db.read());
