@@ -26,8 +26,8 @@
 //!
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
-//! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `wait`,
-//! `knobs`.
+//! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
+//! `wait`, `knobs`.
 
 mod command;
 mod grpc;
@@ -35,13 +35,15 @@ mod knobs;
 mod member;
 mod ports;
 mod programs;
+mod rpc;
 mod scratch;
 mod wait;
 
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
 pub use knobs::{rounds, seed};
-pub use member::Member;
+pub use member::{Member, member_flags};
 pub use programs::{Server, in_path, peer, root};
+pub use rpc::{Client, Rpc, everything, streams};
 pub use scratch::Scratch;
 pub use wait::{now, pause, until};

@@ -157,8 +157,7 @@ impl Member {
         let mut command = Command::new(&self.server.path);
         command.env_clear().envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
         command.arg("--data-dir").arg(self.data());
-        command.args(["--name", NAME, "--initial-advertise-peer-urls", PEER_URL]);
-        command.arg("--initial-cluster").arg(format!("{NAME}={PEER_URL}"));
+        command.args(member_flags());
         command.arg("--listen-peer-urls").arg(format!("http://127.0.0.1:{}", self.peer_port));
         command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(&self.flags);
@@ -190,6 +189,15 @@ impl Member {
     fn log_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.log", self.server.name, self.starts))
     }
+}
+
+/// How a member, or a tool that makes its data directory, is told who it is.
+pub fn member_flags() -> [String; 3] {
+    [
+        format!("--name={NAME}"),
+        format!("--initial-advertise-peer-urls={PEER_URL}"),
+        format!("--initial-cluster={NAME}={PEER_URL}"),
+    ]
 }
 
 /// The minor version in a field of the reply to `/version`.

@@ -35,14 +35,14 @@ impl Server {
     }
 }
 
-/// A program of etcd 3.7.1 or bbolt: in `$PINTLE_PEERS`, or where `.ci/run` builds them.
+/// A program of etcd, or bbolt: in `$PINTLE_PEERS`, or where `.ci/run` builds them.
 pub fn peer(name: &str) -> Option<PathBuf> {
     let folder = match std::env::var_os("PINTLE_PEERS") {
         Some(folder) => PathBuf::from(folder),
         None => root().join("target/peers/bin-3.7.1"),
     };
     let path = folder.join(name);
-    or_skip(&format!("{name} of etcd 3.7.1"), path.is_file().then_some(path))
+    or_skip(&format!("{name} of the peers"), path.is_file().then_some(path))
 }
 
 /// The distribution's etcdctl (3.4 in Debian), or whatever the `PATH` has by this name.

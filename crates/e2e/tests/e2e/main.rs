@@ -1,5 +1,7 @@
 //! End-to-end suites against real binaries; see the crate's own words for the variables.
 
+mod handover;
 mod kill;
+mod snapshot;
 mod transcripts;
 mod writers;

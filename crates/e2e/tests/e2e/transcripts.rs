@@ -10,9 +10,9 @@ use std::process::Command;
 use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
-use e2e::{Grpc, Member, Outcome, Running, Scratch, Server};
+use e2e::{Client, Member, Outcome, Running, Scratch, Server};
 use mask::mask;
-use proto::etcdserverpb::{LeaseGrantRequest, LeaseGrantResponse};
+use proto::etcdserverpb::LeaseGrantRequest;
 use script::{Script, Step};
 
 /// Servers stand still but for their clients; an election need not take a second then.
@@ -147,12 +147,8 @@ impl Session<'_> {
 
     /// A lease with an id of ours, which etcdctl cannot ask for.
     fn grant(&self, id: i64, ttl: i64) -> String {
-        let address = self.member.address();
-        let request = LeaseGrantRequest { ttl, id };
-        let reply = runtime().block_on(async move {
-            let grpc = Grpc::connect(address).await.unwrap();
-            grpc.unary::<LeaseGrantResponse>("/etcdserverpb.Lease/LeaseGrant", &request).await
-        });
+        let client = Client::connect(&self.member).unwrap();
+        let reply = client.call(&LeaseGrantRequest { ttl, id });
         format!("@grant {id:x} {ttl}\n{reply:?}\n")
     }
 
@@ -183,8 +179,4 @@ fn count_events(printed: &str, format: &str) -> usize {
         "fields" => printed.matches("\"Type\" : ").count(),
         _ => printed.lines().filter(|line| ["PUT", "DELETE"].contains(line)).count(),
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use e2e::{Grpc, Member, Status};
+use e2e::{Client, Grpc, Member, Status};
 use env::Random;
 use proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, Compare, DeleteRangeRequest, LeaseGrantRequest,
-    LeaseGrantResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, PutRequest, RangeRequest,
-    RangeResponse, RequestOp, TxnRequest, TxnResponse, compare, request_op,
+    CompactionRequest, Compare, DeleteRangeRequest, HashKvRequest, HashKvResponse,
+    LeaseGrantRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    compare, request_op,
 };
 use proto::mvccpb::KeyValue;
 use tokio::runtime::Runtime;
@@ -22,7 +22,6 @@ use tokio::runtime::Runtime;
 const WRITERS: usize = 16;
 const KEYS: u64 = 8;
 const LEASES: i64 = 4;
-const TXN: &str = "/etcdserverpb.KV/Txn";
 
 /// Keys and what they hold.
 type Keys = BTreeMap<String, KeyValue>;
@@ -33,6 +32,7 @@ pub(crate) struct Writers {
     /// Revisions that were given to somebody: nobody else may get one of them again.
     revisions: HashSet<i64>,
     compacted: i64,
+    hash: Option<HashKvResponse>,
     random: Random,
     runtime: Runtime,
 }
@@ -64,6 +64,7 @@ impl Writers {
             writers: writers.collect(),
             revisions: HashSet::new(),
             compacted: 0,
+            hash: None,
             random,
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -75,14 +76,10 @@ impl Writers {
 
     /// Grants the leases that puts use; once, on an empty store.
     pub(crate) fn grant_leases(&self, member: &Member) {
-        self.runtime.block_on(async {
-            let grpc = Grpc::connect(member.address()).await.unwrap();
-            for id in 1..=LEASES {
-                let request = LeaseGrantRequest { ttl: 100_000, id };
-                let path = "/etcdserverpb.Lease/LeaseGrant";
-                grpc.unary::<LeaseGrantResponse>(path, &request).await.unwrap();
-            }
-        });
+        let client = Client::connect(member).unwrap();
+        for id in 1..=LEASES {
+            client.call(&LeaseGrantRequest { ttl: 100_000, id }).unwrap();
+        }
     }
 
     /// Writes with all hands for a random while; `end` then stops or kills the member under them.
@@ -116,7 +113,8 @@ impl Writers {
 
     /// Reads everything and compares it with what is known.
     pub(crate) fn verify(&mut self, member: &Member) {
-        let reply = self.runtime.block_on(self.read(member, 0));
+        let client = Client::connect(member).unwrap();
+        let reply = client.call(&e2e::everything(0)).unwrap();
         let header = reply.header.expect("a reply has a header");
         let newest = self.revisions.iter().max().copied().unwrap_or(1);
         assert!(
@@ -135,8 +133,9 @@ impl Writers {
             writer.settle(found, member.name());
         }
         self.no_revision_is_given_twice();
-        self.verify_history(member);
-        self.verify_leases(member);
+        self.verify_history(&client);
+        self.verify_leases(&client);
+        self.verify_hash(&client);
     }
 
     /// Compacts some way behind the newest revision.
@@ -146,14 +145,12 @@ impl Writers {
         if revision <= self.compacted {
             return;
         }
-        self.runtime.block_on(async {
-            let grpc = Grpc::connect(member.address()).await.unwrap();
-            let physical = self.random.chance(1, 2);
-            let request = CompactionRequest { revision, physical };
-            let path = "/etcdserverpb.KV/Compact";
-            grpc.unary::<CompactionResponse>(path, &request).await.unwrap();
-        });
+        let client = Client::connect(member).unwrap();
+        let physical = self.random.chance(1, 2);
+        client.call(&CompactionRequest { revision, physical }).unwrap();
         self.compacted = revision;
+        self.hash = None;
+        self.verify_hash(&client);
     }
 
     /// How many writes were acknowledged so far.
@@ -168,31 +165,24 @@ impl Writers {
     }
 
     /// Some of the old values are still to be had at their revisions.
-    fn verify_history(&mut self, member: &Member) {
+    fn verify_history(&mut self, client: &Client) {
         for writer in &mut self.writers {
             writer.history.retain(|(revision, ..)| *revision >= self.compacted);
             if writer.history.is_empty() {
                 continue;
             }
             let at = writer.random.index(writer.history.len());
-            let (revision, key, value) = writer.history[at].clone();
-            let reply: RangeResponse = self.runtime.block_on(async {
-                let grpc = Grpc::connect(member.address()).await.unwrap();
-                let key = key.clone().into();
-                let request = RangeRequest { key, revision, ..RangeRequest::default() };
-                grpc.unary("/etcdserverpb.KV/Range", &request).await.unwrap()
-            });
-            assert_eq!(reply.kvs.first(), value.as_ref(), "{key} at revision {revision}");
+            let (revision, name, value) = &writer.history[at];
+            let (key, revision) = (name.clone().into(), *revision);
+            let request = RangeRequest { key, revision, ..RangeRequest::default() };
+            let reply = client.call(&request).unwrap();
+            assert_eq!(reply.kvs.first(), value.as_ref(), "{name} at revision {revision}");
         }
     }
 
-    fn verify_leases(&self, member: &Member) {
+    fn verify_leases(&self, client: &Client) {
         for id in 1..=LEASES {
-            let reply: LeaseTimeToLiveResponse = self.runtime.block_on(async {
-                let grpc = Grpc::connect(member.address()).await.unwrap();
-                let request = LeaseTimeToLiveRequest { id, keys: true };
-                grpc.unary("/etcdserverpb.Lease/LeaseTimeToLive", &request).await.unwrap()
-            });
+            let reply = client.call(&LeaseTimeToLiveRequest { id, keys: true }).unwrap();
             assert_eq!(reply.granted_ttl, 100_000, "lease {id}");
             let attached: HashSet<_> =
                 reply.keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
@@ -202,12 +192,14 @@ impl Writers {
         }
     }
 
-    async fn read(&self, member: &Member, revision: i64) -> RangeResponse {
-        let grpc = Grpc::connect(member.address()).await.unwrap();
-        let all = bytes::Bytes::from_static(&[0]);
-        let key = all.clone();
-        let request = RangeRequest { key, range_end: all, revision, ..RangeRequest::default() };
-        grpc.unary("/etcdserverpb.KV/Range", &request).await.unwrap()
+    /// The hash of all history up to the last look is what it was then, whoever computes it.
+    fn verify_hash(&mut self, client: &Client) {
+        if let Some(before) = self.hash {
+            let now = client.call(&HashKvRequest { revision: before.hash_revision }).unwrap();
+            assert_eq!(HashKvResponse { header: None, ..now }, before);
+        }
+        let now = client.call(&HashKvRequest { revision: 0 }).unwrap();
+        self.hash = Some(HashKvResponse { header: None, ..now });
     }
 }
 
@@ -215,7 +207,7 @@ impl Writer {
     /// Writes once; false if nobody answered.
     async fn write(&mut self, grpc: &Grpc) -> bool {
         let (request, mut after) = self.next_request();
-        match grpc.unary::<TxnResponse>(TXN, &request).await {
+        match grpc.call(&request).await {
             Ok(reply) => {
                 assert!(reply.succeeded, "{request:?} on {:?}", self.keys);
                 let revision = reply.header.expect("a reply has a header").revision;

@@ -1,0 +1,111 @@
+//! Which reply belongs to which request, and a client that waits for it.
+
+use proto::Message;
+use proto::etcdserverpb::{self, RangeRequest};
+use tokio::runtime::Runtime;
+
+use crate::grpc::{Grpc, Status};
+use crate::member::Member;
+
+/// A request of one reply.
+pub trait Rpc: Message {
+    /// What comes back.
+    type Reply: Message + Default;
+    /// Where it goes.
+    const PATH: &str;
+}
+
+macro_rules! rpcs {
+    ($($path:literal $request:ident => $reply:ident;)*) => {
+        $(impl Rpc for etcdserverpb::$request {
+            type Reply = etcdserverpb::$reply;
+            const PATH: &str = concat!("/etcdserverpb.", $path);
+        })*
+    };
+}
+
+rpcs! {
+    "KV/Range" RangeRequest => RangeResponse;
+    "KV/Put" PutRequest => PutResponse;
+    "KV/DeleteRange" DeleteRangeRequest => DeleteRangeResponse;
+    "KV/Txn" TxnRequest => TxnResponse;
+    "KV/Compact" CompactionRequest => CompactionResponse;
+    "Lease/LeaseGrant" LeaseGrantRequest => LeaseGrantResponse;
+    "Lease/LeaseRevoke" LeaseRevokeRequest => LeaseRevokeResponse;
+    "Lease/LeaseTimeToLive" LeaseTimeToLiveRequest => LeaseTimeToLiveResponse;
+    "Lease/LeaseLeases" LeaseLeasesRequest => LeaseLeasesResponse;
+    "Cluster/MemberList" MemberListRequest => MemberListResponse;
+    "Maintenance/Alarm" AlarmRequest => AlarmResponse;
+    "Maintenance/Status" StatusRequest => StatusResponse;
+    "Maintenance/Defragment" DefragmentRequest => DefragmentResponse;
+    "Maintenance/Hash" HashRequest => HashResponse;
+    "Maintenance/HashKV" HashKvRequest => HashKvResponse;
+    "Auth/AuthEnable" AuthEnableRequest => AuthEnableResponse;
+    "Auth/AuthDisable" AuthDisableRequest => AuthDisableResponse;
+    "Auth/AuthStatus" AuthStatusRequest => AuthStatusResponse;
+    "Auth/UserAdd" AuthUserAddRequest => AuthUserAddResponse;
+    "Auth/UserGet" AuthUserGetRequest => AuthUserGetResponse;
+    "Auth/UserList" AuthUserListRequest => AuthUserListResponse;
+    "Auth/UserDelete" AuthUserDeleteRequest => AuthUserDeleteResponse;
+    "Auth/UserChangePassword" AuthUserChangePasswordRequest => AuthUserChangePasswordResponse;
+    "Auth/UserGrantRole" AuthUserGrantRoleRequest => AuthUserGrantRoleResponse;
+    "Auth/UserRevokeRole" AuthUserRevokeRoleRequest => AuthUserRevokeRoleResponse;
+    "Auth/RoleAdd" AuthRoleAddRequest => AuthRoleAddResponse;
+    "Auth/RoleGet" AuthRoleGetRequest => AuthRoleGetResponse;
+    "Auth/RoleList" AuthRoleListRequest => AuthRoleListResponse;
+    "Auth/RoleDelete" AuthRoleDeleteRequest => AuthRoleDeleteResponse;
+    "Auth/RoleGrantPermission" AuthRoleGrantPermissionRequest => AuthRoleGrantPermissionResponse;
+    "Auth/RoleRevokePermission" AuthRoleRevokePermissionRequest => AuthRoleRevokePermissionResponse;
+}
+
+/// Where the calls go that are not one request and one reply.
+pub mod streams {
+    /// A stream of watch requests, and one of replies.
+    pub const WATCH: &str = "/etcdserverpb.Watch/Watch";
+    /// A stream of requests, each with its reply.
+    pub const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
+    /// One request, many replies.
+    pub const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+    /// One request, many replies.
+    pub const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
+}
+
+impl Grpc {
+    /// Asks and waits for the reply.
+    pub async fn call<R: Rpc>(&self, request: &R) -> Result<R::Reply, Status> {
+        self.unary(R::PATH, request).await
+    }
+}
+
+/// A connection for tests that do one thing after the other.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    grpc: Grpc,
+}
+
+impl Client {
+    /// Connects to a member.
+    pub fn connect(member: &Member) -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build()?;
+        let grpc = runtime.block_on(Grpc::connect(member.address()))?;
+        Ok(Self { runtime, grpc })
+    }
+
+    /// Asks and waits for the reply.
+    pub fn call<R: Rpc>(&self, request: &R) -> Result<R::Reply, Status> {
+        self.runtime.block_on(self.grpc.call(request))
+    }
+
+    /// For what is more than one reply.
+    pub fn block_on<T>(&self, work: impl AsyncFnOnce(&Grpc) -> T) -> T {
+        self.runtime.block_on(work(&self.grpc))
+    }
+}
+
+/// All keys at a revision, 0 for the newest.
+pub fn everything(revision: i64) -> RangeRequest {
+    let all = bytes::Bytes::from_static(&[0]);
+    RangeRequest { key: all.clone(), range_end: all, revision, ..RangeRequest::default() }
+}
