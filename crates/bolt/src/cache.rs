@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,8 +8,8 @@ const SHARDS: usize = 16;
 /// What a cached page costs beside its bytes: its entry, its `Arc`, its place in the map.
 const OVERHEAD_BYTES: usize = 160;
 
-/// Checked pages by id, up to a number of bytes, the second-chance way: a page that was used since
-/// the hand last passed stays, so a long scan does not push the branches out.
+/// Checked pages by id, up to a number of bytes, the second-chance way: the oldest page leaves first
+/// unless it was used since it was last looked at, so a long scan does not push the branches out.
 ///
 /// An id can come to mean another page. That is safe because a page is written only where no
 /// reader can reach the id's old meaning, and its writer replaces what is cached here before
@@ -45,12 +45,9 @@ impl PageCache {
 
 #[derive(Debug, Default)]
 struct Shard {
-    places: HashMap<u64, usize, BuildHasherDefault<IdHasher>>,
-    /// The clock's face. A place stays where it is while its page is cached, so that the hand
-    /// meets pages in the order in which they came.
-    entries: Vec<Option<Entry>>,
-    vacant: Vec<usize>,
-    hand: usize,
+    entries: HashMap<u64, Entry, BuildHasherDefault<IdHasher>>,
+    /// The ids in the order in which they came; one whose page has left is passed over.
+    queue: VecDeque<u64>,
     used_bytes: usize,
 }
 
@@ -62,51 +59,45 @@ struct Entry {
 
 impl Shard {
     fn find(&mut self, id: u64) -> Option<Arc<Page>> {
-        let entry = self.entries.get_mut(*self.places.get(&id)?)?.as_mut()?;
+        let entry = self.entries.get_mut(&id)?;
         entry.used = true;
         Some(Arc::clone(&entry.page))
     }
 
     fn insert(&mut self, page: Arc<Page>, capacity_bytes: usize) {
-        if let Some(place) = self.places.get(&page.id()) {
-            self.remove(*place);
+        let (id, cost) = (page.id(), cost_bytes(&page));
+        let mut known = false;
+        if let Some(old) = self.entries.remove(&id) {
+            self.used_bytes -= cost_bytes(&old.page);
+            known = true;
         }
-        let cost = cost_bytes(&page);
         if cost > capacity_bytes {
             return;
         }
-        while self.used_bytes + cost > capacity_bytes && !self.places.is_empty() {
-            self.turn_hand();
-        }
+        while self.used_bytes + cost > capacity_bytes && self.look_at_oldest() {}
         self.used_bytes += cost;
-        let place = self.vacant.pop().unwrap_or(self.entries.len());
-        self.places.insert(page.id(), place);
-        let entry = Some(Entry { page, used: false });
-        match self.entries.get_mut(place) {
-            Some(vacant) => *vacant = entry,
-            None => self.entries.push(entry),
+        self.entries.insert(id, Entry { page, used: false });
+        if !known {
+            self.queue.push_back(id);
         }
     }
 
-    /// Looks at one place: its page leaves unless it was used since the last look.
-    fn turn_hand(&mut self) {
-        if self.hand >= self.entries.len() {
-            self.hand = 0;
+    /// The oldest page leaves, or goes to the back of the queue if it was used. Returns whether
+    /// there was one.
+    fn look_at_oldest(&mut self) -> bool {
+        let Some(id) = self.queue.pop_front() else { return false };
+        match self.entries.get_mut(&id) {
+            Some(entry) if entry.used => {
+                entry.used = false;
+                self.queue.push_back(id);
+            }
+            Some(entry) => {
+                self.used_bytes -= cost_bytes(&entry.page);
+                self.entries.remove(&id);
+            }
+            None => {}
         }
-        match self.entries.get_mut(self.hand) {
-            Some(Some(entry)) if entry.used => entry.used = false,
-            Some(Some(_)) => self.remove(self.hand),
-            Some(None) | None => {}
-        }
-        self.hand += 1;
-    }
-
-    fn remove(&mut self, place: usize) {
-        if let Some(gone) = self.entries.get_mut(place).and_then(Option::take) {
-            self.places.remove(&gone.page.id());
-            self.used_bytes -= cost_bytes(&gone.page);
-            self.vacant.push(place);
-        }
+        true
     }
 }
 
@@ -131,5 +122,58 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, id: u64) {
         self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::page::{Run, encode_leaf};
+
+    fn page(id: u64, pages: u64) -> Arc<Page> {
+        let run = Run { start: id, len: pages };
+        let bytes: Bytes = encode_leaf(&[], Some(run), 1024).unwrap();
+        Arc::new(Page::parse(id, bytes).unwrap())
+    }
+
+    #[test]
+    fn pages_in_use_stay_and_others_leave() {
+        let cache = PageCache::new(16 * 10 * (1024 + OVERHEAD_BYTES));
+        // All of one shard.
+        let id = |number: u64| number * 16;
+        cache.insert(page(id(1), 1));
+        for number in 2..200 {
+            assert!(cache.find(id(1)).is_some(), "it is used all the time");
+            cache.insert(page(id(number), 1));
+        }
+        let here = (1..200).filter(|number| cache.find(id(*number)).is_some()).count();
+        assert_eq!(here, 10);
+        assert!(cache.find(id(199)).is_some());
+        assert!(cache.find(id(1)).is_some());
+    }
+
+    #[test]
+    fn a_page_takes_the_place_of_its_namesake() {
+        let cache = PageCache::new(16 * 3 * (1024 + OVERHEAD_BYTES));
+        cache.insert(page(16, 1));
+        cache.insert(page(16, 2));
+        assert_eq!(cache.find(16).map(|page| page.run().len), Some(2));
+        // Too large to be kept; the old one must not stay either.
+        cache.insert(page(16, 9));
+        assert!(cache.find(16).is_none());
+        for _ in 0..100 {
+            cache.insert(page(16, 1));
+            cache.insert(page(32, 1));
+        }
+        assert!(cache.find(16).is_some() && cache.find(32).is_some());
+    }
+
+    #[test]
+    fn no_bytes_mean_no_cache() {
+        let cache = PageCache::new(0);
+        cache.insert(page(16, 1));
+        assert!(cache.find(16).is_none());
     }
 }

@@ -161,8 +161,10 @@ impl Look<'_> {
         if header.root != 0 {
             return self.tree(header.root, None, None, depth + 1);
         }
-        if let Err(Error::Corrupt { problem, .. }) = Page::parse_inline(header.inline) {
-            self.problem(id, format_args!("inline bucket: {problem}"));
+        match Page::parse_inline(header.inline) {
+            Ok(_) if depth > MAX_DEPTH => self.problem(id, "buckets nested too deep"),
+            Ok(page) => self.buckets(&page, depth + 1),
+            Err(error) => self.problem(id, error),
         }
     }
 

@@ -87,14 +87,10 @@ fn commit(
     let mut draft = Draft::new(writer, tx.base, shared.pager.page_size, room);
     let root = draft_pages(tx, loader, &mut draft);
     let mut plan = draft.plan;
-    if writer.distrusted_end > 0 {
-        plan.add_ballast();
-    }
     let prepared = root.and_then(|root| {
         tx.freed.extend(freelist_run(&tx.base, loader)?);
         check_freed(&mut tx.freed, &writer.freelist, tx.base.high_water)?;
         write_pages(&mut plan, writer, shared)?;
-        tx.freed.extend(plan.ballast);
         let (high_water, txid) = (plan.high_water, tx.base.txid + 1);
         Ok(Meta { root, high_water, freelist: NO_FREELIST, txid, ..tx.base })
     });
@@ -178,20 +174,9 @@ struct Plan {
     /// Free pages at the end of the file, given up.
     trimmed: Option<Run>,
     pages: Vec<Arc<Page>>,
-    ballast: Option<Run>,
 }
 
 impl Plan {
-    /// Adds a page of nothing at the end of the file. A sync that failed may have lost how long
-    /// the file is, and pages that a failed commit has left there are not written again: this one
-    /// is, and stretches the file to its full length. It is free after the commit.
-    fn add_ballast(&mut self) {
-        let run = Run { start: self.high_water, len: 1 };
-        self.high_water = run.end();
-        self.allocated.push(run);
-        self.ballast = Some(run);
-    }
-
     /// Gives the room back that a failed commit had taken.
     fn roll_back(&self, writer: &mut Writer, base: &Meta) {
         let below = self.trimmed.map_or(base.high_water, |run| run.start);
@@ -311,10 +296,7 @@ fn write_pages(plan: &mut Plan, writer: &mut Writer, shared: &Shared) -> Result<
         at.len += run.len;
     }
     write(at, &gathered)?;
-    if let Some(ballast) = plan.ballast {
-        write(ballast, &vec![0; shared.pager.page_size])?;
-    }
-    if plan.allocated.is_empty() { Ok(()) } else { shared.sync("sync pages of") }
+    if plan.pages.is_empty() { Ok(()) } else { shared.sync("sync pages of") }
 }
 
 fn write_meta(meta: &Meta, shared: &Shared) -> Result<(), Error> {

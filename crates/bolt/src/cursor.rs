@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use crate::Error;
 use crate::node::{Child, Items, Loader, MAX_DEPTH, Node, child_index};
-use crate::page::{Kind, LeafItem, Page};
+use crate::page::{BUCKET_ELEMENT, Kind, LeafItem, Page};
 
 /// A page or a node of a write transaction, read alike.
 #[derive(Debug, Clone)]
@@ -77,6 +77,14 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// The flags and the value at an index of a leaf.
+    fn value(&self, index: usize) -> Option<(u32, Bytes)> {
+        match self {
+            Self::Page(page) => page.value(index),
+            Self::Node(_) => self.item(index).map(|item| (item.flags, item.value)),
+        }
+    }
+
     /// The first index of a leaf whose key is not below `key`, and whether it is `key`.
     fn search(&self, key: &[u8]) -> (usize, bool) {
         match self {
@@ -92,17 +100,40 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// The item at a key.
-pub(crate) fn find(
-    root: Slot<'_>,
-    loader: Loader<'_>,
-    key: &[u8],
-) -> Result<Option<LeafItem>, Error> {
+/// What a key holds.
+#[derive(Debug)]
+pub(crate) enum Found {
+    Value(Bytes),
+    Bucket(Bytes),
+}
+
+impl Found {
+    pub(crate) fn into_value(self) -> Option<Bytes> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Bucket(_) => None,
+        }
+    }
+
+    pub(crate) fn into_bucket(self) -> Option<Bytes> {
+        match self {
+            Self::Bucket(header) => Some(header),
+            Self::Value(_) => None,
+        }
+    }
+}
+
+/// Looks for a key.
+pub(crate) fn find(root: Slot<'_>, loader: Loader<'_>, key: &[u8]) -> Result<Option<Found>, Error> {
     let mut slot = root;
     for _ in 0..MAX_DEPTH {
         if slot.is_leaf() {
             let (index, exact) = slot.search(key);
-            return Ok(if exact { slot.item(index) } else { None });
+            let value = if exact { slot.value(index) } else { None };
+            return Ok(value.map(|(flags, value)| match flags & BUCKET_ELEMENT {
+                0 => Found::Value(value),
+                _ => Found::Bucket(value),
+            }));
         }
         slot = slot.child(slot.child_index(key), loader)?;
     }

@@ -181,6 +181,15 @@ impl Page {
         })
     }
 
+    /// The flags and the value of a leaf's entry, sharing the page's memory.
+    pub(crate) fn value(&self, index: usize) -> Option<(u32, Bytes)> {
+        if self.kind != Kind::Leaf || index >= self.count {
+            return None;
+        }
+        let spot = self.spot(index)?;
+        Some((spot.flags, self.cut(spot.key_at + spot.key_len, spot.value_len)))
+    }
+
     /// The first index whose key is not below `key`, and whether it is `key` itself.
     pub(crate) fn search(&self, key: &[u8]) -> (usize, bool) {
         let (mut low, mut high) = (0, self.count);

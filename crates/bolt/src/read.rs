@@ -4,11 +4,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Error;
-use crate::cursor::{Cursor, Direction, Slot, find};
+use crate::cursor::{Cursor, Direction, Found, Slot, find};
 use crate::db::Shared;
 use crate::meta::Meta;
 use crate::node::Loader;
-use crate::page::{BucketHeader, LeafItem, Page};
+use crate::page::{BucketHeader, Page};
 use crate::pager::Pager;
 
 /// One committed state of the db, frozen for as long as this (or anything made from it) lives.
@@ -51,20 +51,18 @@ impl ReadTx {
 
     /// The bucket of this name.
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Bucket>, Error> {
-        self.root().bucket(name)
+        self.root()?.bucket(name)
     }
 
     /// The names of all buckets, ascending.
     pub fn buckets(&self) -> Result<Vec<Bytes>, Error> {
-        self.root().buckets()
+        self.root()?.buckets()
     }
 
-    fn root(&self) -> Bucket {
-        Bucket {
-            snapshot: Arc::clone(&self.snapshot),
-            root: Root::Page(self.snapshot.meta.root),
-            sequence: self.snapshot.meta.sequence,
-        }
+    fn root(&self) -> Result<Bucket, Error> {
+        let root = self.snapshot.loader().load(self.snapshot.meta.root)?;
+        let sequence = self.snapshot.meta.sequence;
+        Ok(Bucket { snapshot: Arc::clone(&self.snapshot), root, sequence })
     }
 }
 
@@ -72,22 +70,16 @@ impl ReadTx {
 #[derive(Debug, Clone)]
 pub struct Bucket {
     snapshot: Arc<Snapshot>,
-    root: Root,
+    root: Arc<Page>,
     sequence: u64,
-}
-
-#[derive(Debug, Clone)]
-enum Root {
-    Page(u64),
-    Inline(Arc<Page>),
 }
 
 impl Bucket {
     /// The value at a key, sharing the memory of the page that it is on. A key that holds a
     /// nested bucket has no value.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let item = find(self.slot()?, self.snapshot.loader(), key)?;
-        Ok(item.filter(|item| !item.is_bucket()).map(|item| item.value))
+        let found = find(self.slot(), self.snapshot.loader(), key)?;
+        Ok(found.and_then(Found::into_value))
     }
 
     /// Keys and values between two bounds, ascending.
@@ -102,17 +94,14 @@ impl Bucket {
 
     /// The nested bucket at a key.
     pub fn bucket(&self, name: &[u8]) -> Result<Option<Bucket>, Error> {
-        let item = find(self.slot()?, self.snapshot.loader(), name)?;
-        match item.filter(LeafItem::is_bucket) {
-            Some(item) => self.open(&item.value).map(Some),
-            None => Ok(None),
-        }
+        let found = find(self.slot(), self.snapshot.loader(), name)?;
+        found.and_then(Found::into_bucket).map(|header| self.open(&header)).transpose()
     }
 
     /// The names of the nested buckets, ascending.
     pub fn buckets(&self) -> Result<Vec<Bytes>, Error> {
         let everything = (Bound::Unbounded, Bound::Unbounded);
-        let mut cursor = Cursor::new(self.slot()?, Direction::Up, everything.0, everything.1);
+        let mut cursor = Cursor::new(self.slot(), Direction::Up, everything.0, everything.1);
         let mut names = Vec::new();
         while let Some(item) = cursor.next(self.snapshot.loader())? {
             if item.is_bucket() {
@@ -130,26 +119,20 @@ impl Bucket {
     fn open(&self, value: &Bytes) -> Result<Self, Error> {
         let header = BucketHeader::decode(value)?;
         let root = match header.root {
-            0 => Root::Inline(Arc::new(Page::parse_inline(header.inline)?)),
-            id => Root::Page(id),
+            0 => Arc::new(Page::parse_inline(header.inline)?),
+            id => self.snapshot.loader().load(id)?,
         };
         let snapshot = Arc::clone(&self.snapshot);
         Ok(Self { snapshot, root, sequence: header.sequence })
     }
 
-    fn slot(&self) -> Result<Slot<'static>, Error> {
-        Ok(Slot::Page(match &self.root {
-            Root::Page(id) => self.snapshot.loader().load(*id)?,
-            Root::Inline(page) => Arc::clone(page),
-        }))
+    fn slot(&self) -> Slot<'static> {
+        Slot::Page(Arc::clone(&self.root))
     }
 
     fn walk(&self, direction: Direction, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Range {
-        let snapshot = Arc::clone(&self.snapshot);
-        Range {
-            snapshot,
-            walk: self.slot().map(|slot| Cursor::new(slot, direction, start, end)).map_err(Some),
-        }
+        let cursor = Cursor::new(self.slot(), direction, start, end);
+        Range { snapshot: Arc::clone(&self.snapshot), cursor }
     }
 }
 
@@ -157,19 +140,15 @@ impl Bucket {
 #[derive(Debug)]
 pub struct Range {
     snapshot: Arc<Snapshot>,
-    walk: Result<Cursor<'static>, Option<Error>>,
+    cursor: Cursor<'static>,
 }
 
 impl Iterator for Range {
     type Item = Result<(Bytes, Bytes), Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let cursor = match &mut self.walk {
-            Ok(cursor) => cursor,
-            Err(error) => return error.take().map(Err),
-        };
         loop {
-            match cursor.next(self.snapshot.loader()) {
+            match self.cursor.next(self.snapshot.loader()) {
                 Ok(Some(item)) if item.is_bucket() => {}
                 Ok(item) => return item.map(|item| Ok((item.key, item.value))),
                 Err(error) => return Some(Err(error)),

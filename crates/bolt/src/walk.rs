@@ -91,10 +91,12 @@ pub(crate) fn subtree_runs(
             }
         }
         Items::Leaf(items) => {
+            let mut roots = Vec::new();
             for item in items.iter().filter(|item| item.is_bucket()) {
-                if let Some(root) = nested_root(item)? {
-                    subtree_runs(&Child::Page(root), loader, runs)?;
-                }
+                bucket_roots(item, 0, &mut roots)?;
+            }
+            for root in roots {
+                subtree_runs(&Child::Page(root), loader, runs)?;
             }
         }
     }
@@ -120,13 +122,13 @@ pub(crate) fn each_page(
                 ahead.extend(children.map(|child| (child, depth + 1)));
             }
             Kind::Leaf if page.has_buckets() => {
+                let mut roots = Vec::new();
                 for item in (0..page.count()).rev().filter_map(|index| page.item(index)) {
-                    if item.is_bucket()
-                        && let Some(root) = nested_root(&item)?
-                    {
-                        ahead.push((root, depth + 1));
+                    if item.is_bucket() {
+                        bucket_roots(&item, depth, &mut roots)?;
                     }
                 }
+                ahead.extend(roots.into_iter().map(|root| (root, depth + 1)));
             }
             Kind::Leaf => {}
         }
@@ -134,9 +136,24 @@ pub(crate) fn each_page(
     Ok(())
 }
 
-/// The root page of the bucket in an item; an inline bucket has none. An inline bucket has no
-/// buckets with pages of their own in it: bbolt makes none such.
-fn nested_root(item: &LeafItem) -> Result<Option<u64>, Error> {
+/// The root pages of the bucket in an item, of which an inline bucket has none; but those of
+/// buckets in it. bbolt makes no such, and reads it.
+fn bucket_roots(item: &LeafItem, depth: usize, roots: &mut Vec<u64>) -> Result<(), Error> {
     let header = BucketHeader::decode(&item.value)?;
-    Ok(Some(header.root).filter(|root| *root != 0))
+    if header.root != 0 {
+        roots.push(header.root);
+        return Ok(());
+    }
+    if depth > MAX_DEPTH {
+        return Err(Error::corrupt(0, "buckets nested too deep"));
+    }
+    let page = Page::parse_inline(header.inline)?;
+    if page.has_buckets() {
+        for item in (0..page.count()).filter_map(|index| page.item(index)) {
+            if item.is_bucket() {
+                bucket_roots(&item, depth + 1, roots)?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::Error;
-use crate::cursor::{Cursor, Direction, Slot, find};
+use crate::cursor::{Cursor, Direction, Found, Slot, find};
 use crate::db::{Shared, Writer};
 use crate::meta::Meta;
 use crate::node::{BranchItem, Child, Items, Loader, Node};
@@ -139,11 +139,11 @@ impl WriteTx {
     /// The value at a key, as this transaction left it.
     pub fn get(&mut self, bucket: &[u8], key: &[u8]) -> Result<Option<Bytes>, Error> {
         self.tree(bucket)?;
-        let item = match self.open.get(bucket) {
+        let found = match self.open.get(bucket) {
             Some(tree) => find(Slot::of(&tree.root, self.loader())?, self.loader(), key)?,
             None => None,
         };
-        Ok(item.filter(|item| !item.is_bucket()).map(|item| item.value))
+        Ok(found.and_then(Found::into_value))
     }
 
     /// Keys and values between two bounds, ascending, as this transaction left them.
@@ -180,11 +180,12 @@ impl WriteTx {
     fn open(&mut self, name: &[u8]) -> Result<Option<&mut Tree>, Error> {
         if !self.open.contains_key(name) {
             let slot = Slot::of(&self.root.root, self.loader())?;
-            let Some(item) = find(slot, self.loader(), name)? else { return Ok(None) };
-            if !item.is_bucket() {
-                return Err(Error::Incompatible);
-            }
-            let header = BucketHeader::decode(&item.value)?;
+            let value = match find(slot, self.loader(), name)? {
+                Some(Found::Bucket(value)) => value,
+                Some(Found::Value(_)) => return Err(Error::Incompatible),
+                None => return Ok(None),
+            };
+            let header = BucketHeader::decode(&value)?;
             let root = match header.root {
                 0 => {
                     let page = Page::parse_inline(header.inline)?;
@@ -192,7 +193,7 @@ impl WriteTx {
                 }
                 id => Child::Page(id),
             };
-            self.open.insert(item.key, Tree::new(root, header.sequence));
+            self.open.insert(Bytes::copy_from_slice(name), Tree::new(root, header.sequence));
         }
         Ok(self.open.get_mut(name))
     }
