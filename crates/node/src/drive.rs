@@ -16,8 +16,8 @@ use proto::etcdserverpb::{
     LeaseCheckpointRequest, LeaseRevokeRequest, RequestHeader,
 };
 use raft::{
-    ConfChange, Entry, EntryBody, LogIndex, MemStorage, RawNode, Ready, SoftState, StateRole,
-    Storage as _, StorageAppend, StorageApply,
+    ConfChange, Entry, EntryBody, HardState, LogIndex, MemStorage, RawNode, Ready, SoftState,
+    StateRole, Storage as _, StorageAppend, StorageApply,
 };
 use state::{ConfChanged, Effect, EntryId, EntryRequest, Reply, State};
 use wal::{EntryRef, MustSync, Wal};
@@ -97,6 +97,8 @@ pub(crate) struct Drive {
     released: Vec<raft::Message<Payload>>,
     beside: Beside,
     answers: HashMap<u64, Answer>,
+    /// The hard state that the log does not have yet; it holds no promise.
+    unwritten: Option<HardState>,
     next_tick: Duration,
     next_lease_look: Duration,
     next_seal: Duration,
@@ -114,6 +116,7 @@ impl Drive {
             released: Vec::new(),
             beside: Beside::default(),
             answers: HashMap::new(),
+            unwritten: None,
             next_tick: now + pace.tick,
             next_lease_look: now + LEASE_INTERVAL,
             next_seal: now + pace.batch_interval,
@@ -179,6 +182,7 @@ impl Drive {
         backend.commit_sealed().map_err(mvcc::Error::from)?;
         self.parts.state.seal();
         backend.commit_sealed().map_err(mvcc::Error::from)?;
+        self.write_log(&[], false)?;
         Ok(self.parts.wal.sync()?)
     }
 
@@ -311,10 +315,28 @@ impl Drive {
     }
 
     fn append(&mut self, append: StorageAppend<Payload>) -> Result<(), Fatal> {
-        let StorageAppend { hard_state, entries, ticket, .. } = append;
+        let StorageAppend { hard_state, entries, ticket, must_sync, .. } = append;
         if let Some(state) = hard_state {
             self.parts.raft.storage_mut().set_hard_state(state);
+            self.unwritten = Some(state);
         }
+        if must_sync || !entries.is_empty() {
+            self.write_log(&entries, must_sync)?;
+            self.parts.raft.storage_mut().append(entries).map_err(storage_failure)?;
+        }
+        self.parts
+            .raft
+            .on_append_done(ticket, &mut self.released)
+            .map_err(|error| Fatal::Raft(error.to_string()))?;
+        self.released.clear();
+        Ok(())
+    }
+
+    /// Appends the entries and the newest hard state to the log. A hard state that only brings a
+    /// new commit index waits for this: nobody relies on it, and it would be a write of its own
+    /// for every batch.
+    fn write_log(&mut self, entries: &[Entry<Payload>], sync: bool) -> Result<(), Fatal> {
+        let hard_state = self.unwritten.take();
         let timer = metrics::WAL_WRITE.start_timer();
         let data: Vec<_> = entries.iter().map(|entry| wire::entry_data(&entry.body)).collect();
         let refs: Vec<_> = entries
@@ -327,19 +349,13 @@ impl Drive {
                 data,
             })
             .collect();
-        let must_sync = self.parts.wal.append(&refs, hard_state.map(wire::hard_state_pb))?;
+        let written = self.parts.wal.append(&refs, hard_state.map(wire::hard_state_pb))?;
         timer.observe_duration();
-        if must_sync == MustSync::Yes {
+        if sync || written == MustSync::Yes {
             let timer = metrics::WAL_FSYNC.start_timer();
             self.parts.wal.sync()?;
             timer.observe_duration();
         }
-        self.parts.raft.storage_mut().append(entries).map_err(storage_failure)?;
-        self.parts
-            .raft
-            .on_append_done(ticket, &mut self.released)
-            .map_err(|error| Fatal::Raft(error.to_string()))?;
-        self.released.clear();
         Ok(())
     }
 
@@ -515,10 +531,10 @@ impl Drive {
         if self.parts.standing.commits.read() != self.seals {
             return Ok(());
         }
-        match self.sealed.take() {
-            Some(mark) => self.parts.snapshots.save(&mark, &mut self.parts.wal),
-            None => Ok(()),
-        }
+        let Some(mark) = self.sealed.take() else { return Ok(()) };
+        // A snapshot in the log counts only behind a commit index that reaches it.
+        self.write_log(&[], false)?;
+        self.parts.snapshots.save(&mark, &mut self.parts.wal)
     }
 }
 
