@@ -33,10 +33,9 @@ pub enum ListenError {
 }
 
 /// The client side of a member: accepts connections and answers calls until it is stopped.
-#[derive(Debug)]
 pub struct Server {
+    services: Arc<Services>,
     workers: Vec<Worker>,
-    stop: watch::Sender<bool>,
 }
 
 #[derive(Debug)]
@@ -56,19 +55,18 @@ enum Task {
 impl Server {
     /// Starts `threads` runtimes. When the server is stopped, calls under way get `grace` to end.
     pub fn start(services: &Arc<Services>, threads: usize, grace: Duration) -> io::Result<Self> {
-        let (stop, stopped) = watch::channel(false);
         let mut workers = Vec::new();
         for number in 0..threads.max(1) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (inbox, tasks) = mpsc::channel(INBOX_CONNECTIONS);
-            let (services, stopped) = (Arc::clone(services), stopped.clone());
+            let (services, stopped) = (Arc::clone(services), services.stop.subscribe());
             let handle = runtime.handle().clone();
             let thread = std::thread::Builder::new()
                 .name(format!("api-{number}"))
                 .spawn(move || runtime.block_on(work(services, tasks, stopped, grace)))?;
             workers.push(Worker { inbox, runtime: handle, thread });
         }
-        Ok(Self { workers, stop })
+        Ok(Self { services: Arc::clone(services), workers })
     }
 
     /// Opens `url` and serves what `offer` says to whoever connects. The answer is where it
@@ -92,9 +90,10 @@ impl Server {
         Ok(address)
     }
 
-    /// Takes no more connections, lets calls end within the grace, and joins the threads.
+    /// Takes no more connections, ends streams, lets other calls end within the grace, and joins
+    /// the threads.
     pub fn stop(self) {
-        self.stop.send_replace(true);
+        self.services.stop.send_replace(true);
         for worker in self.workers {
             drop(worker.inbox);
             worker.thread.join().expect("a panicking worker has ended the process");

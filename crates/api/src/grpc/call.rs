@@ -9,6 +9,7 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderValue, Request, Response};
 use tokio::time::{Instant, timeout_at};
 
+use crate::error;
 use crate::grpc::frame::{Frame, Reader};
 use crate::grpc::metadata;
 use crate::rpc::{BoxFuture, Caller, Kind, Replies, Requests, Rpc, Streaming, Unary};
@@ -113,7 +114,13 @@ impl Call<'_> {
         });
         let call = handler(Arc::clone(self.services), self.caller, requests, replies);
         let mut call = std::pin::pin!(within(self.deadline, call));
+        // A stream has no end of its own: clients go on at another member, or here after a restart.
+        let mut stopped = self.services.stop.subscribe();
+        let mut stop = std::pin::pin!(stopped.wait_for(|stop| *stop));
         let outcome = std::future::poll_fn(|cx| {
+            if stop.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(error::STOPPED));
+            }
             if let Poll::Ready(outcome) = call.as_mut().poll(cx) {
                 return Poll::Ready(outcome);
             }

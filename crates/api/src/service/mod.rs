@@ -47,6 +47,8 @@ pub struct Services {
     pub(crate) node: Node,
     pub(crate) table: Table,
     pub(crate) limits: Limits,
+    /// Raised when the member goes down.
+    pub(crate) stop: tokio::sync::watch::Sender<bool>,
 }
 
 impl Services {
@@ -54,7 +56,8 @@ impl Services {
     pub fn new(node: Node, limits: Limits) -> Arc<Self> {
         ops::register();
         metrics::register();
-        Arc::new(Self { node, table: Table::new(rows()), limits })
+        let stop = tokio::sync::watch::Sender::new(false);
+        Arc::new(Self { node, table: Table::new(rows()), limits, stop })
     }
 
     /// What is checked of every call before its handler runs.
