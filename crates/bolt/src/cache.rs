@@ -8,8 +8,9 @@ const SHARDS: usize = 16;
 /// What a cached page costs beside its bytes: its entry, its `Arc`, its place in the map.
 const OVERHEAD_BYTES: usize = 160;
 
-/// Checked pages by id, up to a number of bytes, the second-chance way: the oldest page leaves first
-/// unless it was used since it was last looked at, so a long scan does not push the branches out.
+/// Checked pages by id, up to a number of bytes, the second-chance way: the oldest page leaves
+/// first unless it was used since it was last looked at, so a long scan does not push the branches
+/// out.
 ///
 /// An id can come to mean another page. That is safe because a page is written only where no
 /// reader can reach the id's old meaning, and its writer replaces what is cached here before

@@ -195,7 +195,7 @@ impl Shared {
         state.unused_pages = unused_pages;
         let readers: Vec<u64> = state.readers.keys().copied().collect();
         drop(state);
-        writer.freelist.committed(meta.txid, written, freed, !readers.is_empty());
+        writer.freelist.committed(meta.txid, written, freed, readers.first().copied());
         writer.freelist.release(&readers);
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Freelist {
     /// The transaction that wrote the run which starts at a page, while some reader may be older
     /// than that: a page born and let go after a long reader began is none of that reader's.
     births: HashMap<u64, u64>,
+    /// At this many births those that no reader is older than are forgotten.
+    prune_at: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,17 +71,28 @@ impl Freelist {
         best.map(|(_, hole)| hole)
     }
 
-    /// Notes what transaction `txid` wrote and let go. `readers` are those of states before it.
-    pub(crate) fn committed(&mut self, txid: u64, written: &[Run], freed: &[Run], readers: bool) {
+    /// Notes what transaction `txid` wrote and let go. `oldest` is the oldest state that has
+    /// readers.
+    pub(crate) fn committed(
+        &mut self,
+        txid: u64,
+        written: &[Run],
+        freed: &[Run],
+        oldest: Option<u64>,
+    ) {
         for run in freed {
             let born = self.births.remove(&run.start).unwrap_or(0);
             self.pending.push(Pending { run: *run, born, freed: txid });
             self.pending_pages += run.len;
         }
-        if readers {
-            self.births.extend(written.iter().map(|run| (run.start, txid)));
-        } else {
+        let Some(oldest) = oldest else {
             self.births.clear();
+            return;
+        };
+        self.births.extend(written.iter().map(|run| (run.start, txid)));
+        if self.births.len() > self.prune_at {
+            self.births.retain(|_, born| *born > oldest);
+            self.prune_at = self.births.len() * 2 + 1024;
         }
     }
 
@@ -115,7 +128,7 @@ mod tests {
     #[test]
     fn a_freed_page_waits_for_every_older_reader() {
         let mut list = Freelist::default();
-        list.committed(5, &[], &[run(10)], true);
+        list.committed(5, &[], &[run(10)], Some(3));
         list.release(&[3, 4]);
         assert_eq!((list.free.pages(), list.pending_pages), (0, 1));
         list.release(&[4]);
@@ -127,12 +140,12 @@ mod tests {
     #[test]
     fn a_page_born_after_the_reader_does_not_wait_for_it() {
         let mut list = Freelist::default();
-        list.committed(5, &[run(20)], &[], true);
-        list.committed(6, &[], &[run(20)], true);
+        list.committed(5, &[run(20)], &[], Some(3));
+        list.committed(6, &[], &[run(20)], Some(3));
         list.release(&[3]);
         assert_eq!(list.free.pages(), 1);
-        list.committed(7, &[run(21)], &[], true);
-        list.committed(9, &[], &[run(21)], true);
+        list.committed(7, &[run(21)], &[], Some(3));
+        list.committed(9, &[], &[run(21)], Some(3));
         list.release(&[3, 8]);
         assert_eq!(list.free.pages(), 1, "the reader of 8 sees page 21");
     }

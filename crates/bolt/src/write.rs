@@ -121,16 +121,17 @@ impl WriteTx {
         if value.len() > MAX_VALUE_LEN {
             return Err(Error::ValueTooLarge(value.len()));
         }
-        let shared = Arc::clone(&self.shared);
-        let loader = Loader { pager: &shared.pager, high_water: self.base.high_water };
-        self.tree(bucket)?.put(loader, LeafItem { flags: 0, key, value })
+        let loader = Loader { pager: &self.shared.pager, high_water: self.base.high_water };
+        let tree = open_tree(&mut self.open, &self.root, loader, bucket)?;
+        let tree = tree.ok_or_else(|| not_found(bucket))?;
+        tree.put(loader, LeafItem { flags: 0, key, value })
     }
 
     /// Removes a key; whether it was there.
     pub fn delete(&mut self, bucket: &[u8], key: &[u8]) -> Result<bool, Error> {
-        let shared = Arc::clone(&self.shared);
-        let loader = Loader { pager: &shared.pager, high_water: self.base.high_water };
-        let tree = self.tree(bucket)?;
+        let loader = Loader { pager: &self.shared.pager, high_water: self.base.high_water };
+        let tree = open_tree(&mut self.open, &self.root, loader, bucket)?;
+        let tree = tree.ok_or_else(|| not_found(bucket))?;
         let gone = tree.root.delete(loader, key, false, 0)?;
         tree.changed |= gone;
         Ok(gone)
@@ -176,27 +177,36 @@ impl WriteTx {
         self.open(name)?.ok_or_else(|| not_found(name))
     }
 
-    /// The bucket of this name, read on its first use.
     fn open(&mut self, name: &[u8]) -> Result<Option<&mut Tree>, Error> {
-        if !self.open.contains_key(name) {
-            let slot = Slot::of(&self.root.root, self.loader())?;
-            let value = match find(slot, self.loader(), name)? {
-                Some(Found::Bucket(value)) => value,
-                Some(Found::Value(_)) => return Err(Error::Incompatible),
-                None => return Ok(None),
-            };
-            let header = BucketHeader::decode(&value)?;
-            let root = match header.root {
-                0 => {
-                    let page = Page::parse_inline(header.inline)?;
-                    Child::Node(Box::new(Node::from_page(&page)))
-                }
-                id => Child::Page(id),
-            };
-            self.open.insert(Bytes::copy_from_slice(name), Tree::new(root, header.sequence));
-        }
-        Ok(self.open.get_mut(name))
+        let loader = Loader { pager: &self.shared.pager, high_water: self.base.high_water };
+        open_tree(&mut self.open, &self.root, loader, name)
     }
+}
+
+/// The bucket of this name, read on its first use.
+fn open_tree<'a>(
+    open: &'a mut BTreeMap<Bytes, Tree>,
+    root: &Tree,
+    loader: Loader<'_>,
+    name: &[u8],
+) -> Result<Option<&'a mut Tree>, Error> {
+    if !open.contains_key(name) {
+        let value = match find(Slot::of(&root.root, loader)?, loader, name)? {
+            Some(Found::Bucket(value)) => value,
+            Some(Found::Value(_)) => return Err(Error::Incompatible),
+            None => return Ok(None),
+        };
+        let header = BucketHeader::decode(&value)?;
+        let root = match header.root {
+            0 => {
+                let page = Page::parse_inline(header.inline)?;
+                Child::Node(Box::new(Node::from_page(&page)))
+            }
+            id => Child::Page(id),
+        };
+        open.insert(Bytes::copy_from_slice(name), Tree::new(root, header.sequence));
+    }
+    Ok(open.get_mut(name))
 }
 
 impl Drop for WriteTx {

@@ -242,3 +242,15 @@ fn readers_pass_a_commit_that_waits_for_the_disk() {
     assert_eq!(assert_frozen(&db.read()), 4);
     assert_eq!(assert_frozen(&before), 3);
 }
+
+#[test]
+fn everything_can_be_kept_and_sent_anywhere() {
+    fn free<T: Send + Sync + 'static>() {}
+    free::<Db>();
+    free::<ReadTx>();
+    free::<bolt::Bucket>();
+    free::<bolt::Range>();
+    free::<bolt::WriteTx>();
+    free::<bolt::Error>();
+    free::<bolt::OpenError>();
+}
