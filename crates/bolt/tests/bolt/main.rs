@@ -5,6 +5,7 @@
 
 mod corrupt;
 mod crash;
+mod image;
 mod kit;
 mod model;
 mod peers;
