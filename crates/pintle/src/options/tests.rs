@@ -6,6 +6,8 @@ use super::{Availability, FileKey, Group, Kind, Settings, Source, TABLE, Value, 
 
 /// Every option of 3.7.1 with its default, as its documentation has them.
 const KNOWN: &str = include_str!("known_options.txt");
+/// What operators are told, one row each: `| `--name` | verdict | how |`.
+const COMPAT: &str = include_str!("../../../../COMPAT.md");
 
 fn arguments(line: &[&str]) -> Vec<String> {
     line.iter().map(|&word| word.to_owned()).collect()
@@ -37,6 +39,27 @@ fn every_option_of_etcd_is_a_row_with_its_default() {
     let extra: Vec<_> =
         TABLE.iter().map(|row| row.name).filter(|name| !seen.contains(name)).collect();
     assert!(extra.is_empty(), "rows that etcd does not have: {extra:?}");
+}
+
+#[test]
+fn compat_says_of_every_option_how_it_is() {
+    let mut told = std::collections::BTreeMap::new();
+    for line in COMPAT.lines() {
+        let Some((name, rest)) = line.strip_prefix("| `--").and_then(|it| it.split_once("` | "))
+        else {
+            continue;
+        };
+        let (verdict, _how) = rest.split_once(" |").expect("has a verdict");
+        assert!(["same", "differs", "not yet"].contains(&verdict), "{line}");
+        assert!(told.insert(name, verdict).is_none(), "{name} stands there twice");
+    }
+    for row in TABLE {
+        let verdict = told.remove(row.name).unwrap_or_else(|| panic!("no row for {}", row.name));
+        if row.availability == Availability::NotBuilt {
+            assert_eq!(verdict, "not yet", "{}", row.name);
+        }
+    }
+    assert!(told.is_empty(), "no options of etcd: {told:?}");
 }
 
 #[test]
