@@ -57,14 +57,24 @@ struct Boot<'a> {
     options: &'a Options,
     snap_dir: PathBuf,
     wal_dir: PathBuf,
+    segment_bytes: u64,
 }
 
 /// Opens what the data directory holds, or begins a new member in it.
 pub(crate) fn boot(world: &World, options: &Options) -> Result<Booted, Fatal> {
+    boot_with(world, options, wal::Options::default().segment_bytes)
+}
+
+/// As [`boot`], with log segments of another length.
+pub(crate) fn boot_with(
+    world: &World,
+    options: &Options,
+    segment_bytes: u64,
+) -> Result<Booted, Fatal> {
     let member_dir = options.data_dir.join("member");
     let snap_dir = member_dir.join("snap");
     let wal_dir = options.wal_dir.clone().unwrap_or_else(|| member_dir.join("wal"));
-    Boot { world, options, snap_dir, wal_dir }.run()
+    Boot { world, options, snap_dir, wal_dir, segment_bytes }.run()
 }
 
 impl Boot<'_> {
@@ -255,7 +265,7 @@ impl Boot<'_> {
     }
 
     fn wal_options(&self) -> wal::Options {
-        wal::Options { sync: !self.options.no_fsync, ..wal::Options::default() }
+        wal::Options { sync: !self.options.no_fsync, segment_bytes: self.segment_bytes }
     }
 
     fn assemble(self, state: State, log: Log) -> Booted {

@@ -16,7 +16,7 @@
 //! It never knows gRPC, HTTP, TLS, JSON or flags.
 //!
 //! Files in reading order: `options`, `boot`, `drive`, `queue`, `node`, `running`, then what they
-//! use.
+//! use; `stepped` is the way in for simulations.
 
 mod boot;
 mod compaction;
@@ -33,6 +33,7 @@ mod queue;
 mod running;
 mod snapshot;
 mod standing;
+mod stepped;
 mod wire;
 
 pub use boot::World;
@@ -41,6 +42,7 @@ pub use error::{Error, Fatal};
 pub use node::{Image, LeaseStanding, Node};
 pub use options::Options;
 pub use running::Running;
+pub use stepped::Stepped;
 
 /// The version of etcd that this member is.
 pub const SERVER_VERSION: &str = "3.7.1";

@@ -1,0 +1,133 @@
+//! A member without threads, for simulations: what the threads of a running member do beside the
+//! drive, its holder does, when and in which order it likes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mvcc::{CompactJob, Progress};
+use proto::Message as _;
+use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use state::{EntryId, LeaseId, Renewal, Reply, Views};
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use crate::boot::{Booted, World, boot_with};
+use crate::drive::{Answered, Flushed};
+use crate::queue::Proposal;
+use crate::{Error, Fatal, Options};
+
+/// The answer to a request, with the store's revision after it.
+type Outcome = Result<(Reply, i64), Error>;
+
+/// One member, stepped by its holder. The same drive as in [`Running`](crate::Running); nothing
+/// happens between two calls.
+///
+/// After an error of any method the member has failed, as a running one would: only
+/// [`Stepped::outcomes`] may be asked.
+pub struct Stepped {
+    booted: Booted,
+    waiting: Vec<Proposal>,
+    asked: BTreeMap<u64, oneshot::Receiver<Result<Answered, Error>>>,
+    compactions: VecDeque<CompactJob>,
+    segments: VecDeque<wal::NextSegmentJob>,
+}
+
+impl Stepped {
+    /// Opens the data directory, or begins in it. Log segments are closed at `segment_bytes`.
+    pub fn boot(world: &World, options: &Options, segment_bytes: u64) -> Result<Self, Fatal> {
+        let mut booted = boot_with(world, options, segment_bytes)?;
+        let compactions = booted.drive.take_resumed_compaction().into_iter().collect();
+        let (waiting, asked, segments) = Default::default();
+        Ok(Self { booted, waiting, asked, compactions, segments })
+    }
+
+    /// Queues a request for the next step and says its id, which it also has in the log.
+    pub fn propose(&mut self, mut request: InternalRaftRequest) -> u64 {
+        let id = self.booted.ids.next();
+        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        let encoded = Bytes::from(request.encode_to_vec());
+        let (answer, outcome) = oneshot::channel();
+        self.asked.insert(id, outcome);
+        self.waiting.push(Proposal { request: Arc::new(request), encoded, answer: Some(answer) });
+        id
+    }
+
+    /// Does all that can be done at this time; what is to be done beside it is kept.
+    pub fn step(&mut self, now: Duration) -> Result<(), Fatal> {
+        let beside = self.booted.drive.step(now, &mut self.waiting)?;
+        self.compactions.extend(beside.compactions);
+        self.segments.extend(beside.next_segment);
+        Ok(())
+    }
+
+    /// The requests that were answered since the last call, by id.
+    pub fn outcomes(&mut self) -> Vec<(u64, Outcome)> {
+        let mut outcomes = Vec::new();
+        self.asked.retain(|id, outcome| {
+            let outcome = match outcome.try_recv() {
+                Ok(answered) => answered.map(|answered| (answered.reply, answered.revision)),
+                Err(TryRecvError::Closed) => Err(Error::Stopped),
+                Err(TryRecvError::Empty) => return true,
+            };
+            outcomes.push((*id, outcome));
+            false
+        });
+        outcomes
+    }
+
+    /// Closes the buffer of what is applied; whether there was one to close.
+    pub fn seal(&mut self) -> bool {
+        self.booted.drive.flush() == Flushed::Sealed
+    }
+
+    /// Commits the sealed buffer to the db file; whether there was one.
+    pub fn commit_sealed(&mut self) -> Result<bool, Fatal> {
+        let committed = self.views().backend.commit_sealed().map_err(mvcc::Error::from)?;
+        if committed.is_some() {
+            self.booted.standing.commits.count();
+        }
+        Ok(committed.is_some())
+    }
+
+    /// Does a part of the oldest compaction; `None` where there is none.
+    pub fn step_compaction(&mut self, limit: usize) -> Result<Option<Progress>, Fatal> {
+        let Some(job) = self.compactions.front_mut() else { return Ok(None) };
+        let progress = job.step(limit)?;
+        if progress == Progress::Done {
+            self.compactions.pop_front();
+        }
+        Ok(Some(progress))
+    }
+
+    /// Prepares the next log segment where the log has asked for it; whether that was done. A
+    /// failure is none of the member's.
+    pub fn prepare_segment(&mut self) -> bool {
+        self.segments.pop_front().is_some_and(|job| job.run().is_ok())
+    }
+
+    /// Renews a lease.
+    pub fn renew_lease(&self, now: Duration, id: LeaseId) -> Renewal {
+        self.booted.clockwork.look().renew(now, id)
+    }
+
+    /// Whether it leads, and has applied all that was ever acknowledged.
+    pub fn reads_freely(&self) -> bool {
+        self.booted.standing.reads_freely.is_up()
+    }
+
+    /// The last entry whose effect is visible.
+    pub fn applied(&self) -> EntryId {
+        self.booted.drive.state().applied()
+    }
+
+    /// Who it is.
+    pub fn member_id(&self) -> u64 {
+        self.booted.member_id
+    }
+
+    /// What readers see.
+    pub fn views(&self) -> &Views {
+        self.booted.drive.state().views()
+    }
+}
