@@ -1,6 +1,6 @@
 //! From a data directory, empty or not, to a drive that is ready to step.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use env::{Clock, Disk};
@@ -80,11 +80,10 @@ pub(crate) fn boot_with(
 impl Boot<'_> {
     fn run(self) -> Result<Booted, Fatal> {
         let disk = &*self.world.disk;
-        disk.create_dir_all(&self.snap_dir).map_err(|source| Fatal::Io {
-            what: "create",
-            path: self.snap_dir.clone(),
-            source,
-        })?;
+        self.make_durable(&self.snap_dir)?;
+        if let (Some(_), Some(above)) = (&self.options.wal_dir, self.wal_dir.parent()) {
+            self.make_durable(above)?;
+        }
         let has_log = Wal::exists(disk, &self.wal_dir).map_err(|source| Fatal::Io {
             what: "look into",
             path: self.wal_dir.clone(),
@@ -99,6 +98,37 @@ impl Boot<'_> {
         let state = self.open_state(snapshot)?;
         let log = if has_log { self.restart(snapshot, &state)? } else { self.begin(&state)? };
         Ok(self.assemble(state, log))
+    }
+
+    /// Makes a directory whose name a power cut does not take away: a log in a directory that is
+    /// gone was synced for nothing. Also where it was there before, for the start that made it may
+    /// have been cut short.
+    fn make_durable(&self, dir: &Path) -> Result<(), Fatal> {
+        let disk = &*self.world.disk;
+        let failed = |what, path: &Path| {
+            let path = path.to_owned();
+            move |source| Fatal::Io { what, path, source }
+        };
+        // The data directory's own name, and that of each directory above which is new.
+        let keeps = self.options.data_dir.parent();
+        let mut names = Vec::new();
+        for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
+            let ours = keeps.is_none_or(|above| dir != above && dir.starts_with(above));
+            if !ours && disk.exists(dir).map_err(failed("look for", dir))? {
+                break;
+            }
+            names.push(dir);
+        }
+        disk.create_dir_all(dir).map_err(failed("create", dir))?;
+        if self.options.no_fsync {
+            return Ok(());
+        }
+        for name in names {
+            let above = name.parent().filter(|above| !above.as_os_str().is_empty());
+            let above = above.unwrap_or(Path::new("."));
+            disk.sync_dir(above).map_err(failed("sync", above))?;
+        }
+        Ok(())
     }
 
     fn open_state(&self, snapshot: SnapshotMark) -> Result<State, Fatal> {
