@@ -1,1 +1,43 @@
 //! Whole members in one thread from a seed: faults, workloads, checkers.
+//!
+//! ```text
+//!             seed
+//!               |
+//!   workload ---+--> [ run ] --propose, step, commit, compact, ...--> [ node::Stepped ]
+//!                       |  ^                                               |
+//!           death and   |  '--- answers, reads, events                     v
+//!           recovery    v                                    [ Tap ] -> [ env::SimDisk ]
+//!                   [ checks ]  log = what was asked, in order     (digest)   (faults)
+//!                       |       answers, rows, leases, alarms = [ Model ]
+//!                       '------ hashes = [ Reference ], a state that never crashed
+//! ```
+//!
+//! What holds:
+//!
+//! * The seed decides everything. Two runs of one seed make the same calls to the disk, in the
+//!   same order, with the same bytes; their digests say so.
+//! * The model shares no code with the member: it does the plain thing with plain maps.
+//! * The log is the judge of what happened. Of what was asked it must have all that was
+//!   acknowledged, and of the rest only what was asked first.
+//!
+//! It never knows sockets and threads.
+//!
+//! Files in reading order: `run`, `recovery`, `asked`, `workload`, `model`, `told`, `reference`,
+//! `watch`, `leases`, `tap`, `digest`, `verdict`.
+
+mod asked;
+mod digest;
+mod leases;
+mod model;
+mod recovery;
+mod reference;
+mod run;
+mod sabotage;
+mod tap;
+mod told;
+mod verdict;
+mod watch;
+mod workload;
+
+pub use run::{Bug, Plan, Report, run};
+pub use verdict::{Checker, Violation};

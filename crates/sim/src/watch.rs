@@ -1,0 +1,71 @@
+//! A watcher of all keys, and what it was told.
+
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use mvcc::{EventKind, Hub, WatchContent, WatchCreate, WatchStream};
+
+use crate::model::{Change, Model};
+use crate::told::decoded;
+use crate::verdict::{Checked, Checker, ensure};
+
+pub(crate) struct Watch {
+    stream: WatchStream,
+    start: i64,
+    seen: Vec<Change>,
+    /// Compaction took what it had not seen yet.
+    cancelled: bool,
+}
+
+impl Watch {
+    /// Watches from a revision on.
+    pub(crate) fn open(hub: &Hub, start: i64) -> Checked<Self> {
+        let mut stream = hub.open_stream();
+        let create = WatchCreate {
+            key: Bytes::from_static(b"\0"),
+            range_end: Bytes::from_static(b"\0"),
+            start_revision: start,
+            ..WatchCreate::default()
+        };
+        let created = stream.create(create);
+        ensure(created.is_ok(), Checker::Seen, || format!("no watcher from {start}: {created:?}"))?;
+        Ok(Self { stream, start, seen: Vec::new(), cancelled: false })
+    }
+
+    /// Takes what there is; how many events.
+    pub(crate) fn poll(&mut self) -> u64 {
+        let mut taken = 0;
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(batch)) = self.stream.poll_next(&mut context) {
+            match batch.content {
+                WatchContent::Events(events) => {
+                    taken += events.len() as u64;
+                    self.seen.extend(events.iter().map(|event| Change {
+                        deleted: event.event.kind == EventKind::Delete,
+                        kv: decoded(&event.event.kv),
+                    }));
+                }
+                WatchContent::Progress => {}
+                WatchContent::Compacted { .. } => {
+                    self.cancelled = true;
+                    break;
+                }
+            }
+        }
+        taken
+    }
+
+    /// What was seen must have happened. `all`: and the other way round.
+    pub(crate) fn check(&self, model: &Model, all: bool) -> Checked {
+        let mut happened =
+            model.changes.iter().filter(|change| change.kv.mod_revision >= self.start);
+        for seen in &self.seen {
+            let change = happened.next();
+            ensure(change == Some(seen), Checker::Seen, || {
+                format!("watched {seen:?}, but there was {change:?}")
+            })?;
+        }
+        let missed = happened.next().filter(|_| all && !self.cancelled);
+        ensure(missed.is_none(), Checker::Seen, || format!("not watched: {missed:?}"))
+    }
+}

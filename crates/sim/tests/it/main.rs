@@ -1,0 +1,4 @@
+//! Members live through seeds, and what is wrong on purpose is noticed.
+
+mod bugs;
+mod seeds;
