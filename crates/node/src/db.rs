@@ -134,9 +134,11 @@ impl Committer {
         let timer = metrics::BACKEND_COMMIT.start_timer();
         let committed = backend.commit_sealed().map_err(|error| error.to_string());
         timer.observe_duration();
-        self.shared.commits.send_modify(|count| *count += 1);
         let went_well = committed.is_ok();
+        // First what `done` tells, then the wake-up: who wakes looks at it, and waits for ever
+        // where it does not find this commit there.
         done(committed.map(drop));
+        self.shared.commits.send_modify(|count| *count += 1);
         went_well
     }
 }
