@@ -434,7 +434,10 @@ mod tests {
         /// In one step or through a joint configuration, the same members come out, and what is
         /// stored in between can be restored.
         #[test]
-        fn both_ways_lead_to_the_same_configuration(setup in any_changes(), change in any_changes()) {
+        fn both_ways_lead_to_the_same_configuration(
+            setup in any_changes(),
+            change in any_changes(),
+        ) {
             let mut tracker = Tracker::new(LIMITS);
             step(&mut tracker, "simple v1");
             for change in built(&setup) {
