@@ -299,7 +299,8 @@ fn write_pages(plan: &mut Plan, writer: &mut Writer, shared: &Shared) -> Result<
     if plan.pages.is_empty() { Ok(()) } else { shared.sync("sync pages of") }
 }
 
-fn write_meta(meta: &Meta, shared: &Shared) -> Result<(), Error> {
+/// Makes a state whose pages are durable the newest one.
+pub(crate) fn write_meta(meta: &Meta, shared: &Shared) -> Result<(), Error> {
     let page = meta.encode(meta.slot());
     let at = meta.slot() * shared.pager.page_size as u64;
     shared.pager.file.write_all_at(&page, at).map_err(Error::io("write the meta page of"))?;

@@ -6,6 +6,7 @@ use env::{Access, Disk, File};
 
 use crate::bytes_at::u64_at;
 use crate::cache::PageCache;
+use crate::commit::write_meta;
 use crate::db::{Shared, Writer};
 use crate::freelist::Freelist;
 use crate::meta::{META_PAGE_LEN, Meta, NO_FREELIST, NotMeta, header, is_page_size, newest};
@@ -32,7 +33,15 @@ pub(crate) fn open(disk: &dyn Disk, path: &Path, options: Options) -> Result<Db,
     let loader = Loader { pager: &pager, high_water: meta.high_water };
     let freelist = free_pages(&meta, loader).map_err(at.unusable())?;
     let writer = Writer { freelist, file_len, ..Writer::default() };
-    Ok(Db { shared: Arc::new(Shared::new(pager, options, meta, writer)) })
+    let shared = Shared::new(pager, options, meta, writer);
+    // The process before may have died (or failed) between a meta page and its sync. The next
+    // commit writes over pages that only the state before has, so this state must not be lost any
+    // more. Written again, for after a failed sync nothing is left to be synced. The pages behind
+    // it were durable before it was written at all.
+    if !options.no_sync {
+        write_meta(&meta, &shared).map_err(at.unusable())?;
+    }
+    Ok(Db { shared: Arc::new(shared) })
 }
 
 /// Opens a file that nobody writes, to read its newest state.

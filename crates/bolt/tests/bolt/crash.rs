@@ -82,6 +82,36 @@ fn a_power_cut_leaves_the_last_commit() {
     }
 }
 
+/// Lives that end with the process or with the machine: what a db has shown once after it was
+/// opened stays, though the commit that made it was cut short before its last sync.
+fn kill_run(seed: u64) {
+    let mut random = Random::new(seed);
+    let mut disk = SimDisk::new(random.next_u64());
+    let mut possible = Possible::default();
+    let mut workload = Workload::new(random.next_u64(), [5, 30][random.index(2)]);
+    for life in 0..12 {
+        let db = open(&disk, 1024);
+        possible.settle(contents(&db.read()), &format!("seed {seed}, life {life}"));
+        assert_sound(&db);
+        match random.below(3) {
+            0 => disk.fail(Call::SyncData, PATH, random.below(8)),
+            _ => disk.crash_after(random.below(30)),
+        }
+        let worked = work(&db, &mut workload, &mut possible, 3);
+        drop(db);
+        let cut = worked.is_ok() || random.chance(1, 2);
+        disk = if cut { disk.crash() } else { disk.kill() };
+    }
+    possible.settle(contents(&open(&disk, 1024).read()), &format!("seed {seed}, at last"));
+}
+
+#[test]
+fn what_was_seen_after_a_kill_survives_a_power_cut() {
+    for seed in seeds(100) {
+        kill_run(seed);
+    }
+}
+
 /// Single calls fail; the db goes on from its last commit, and so it does after a power cut.
 fn fault_run(seed: u64) {
     let mut random = Random::new(seed);
