@@ -135,6 +135,12 @@ impl Call {
         self.body.send_data(bytes, false).map_err(Status::unavailable)
     }
 
+    /// Sends one message and says that no more come.
+    pub fn send_last(&mut self, message: &impl Message) -> Result<(), Status> {
+        let frame = frame(0, &message.encode_to_vec())?;
+        self.body.send_data(frame, true).map_err(Status::unavailable)
+    }
+
     /// Says that no more messages come.
     pub fn close(&mut self) -> Result<(), Status> {
         self.body.send_data(Bytes::new(), true).map_err(Status::unavailable)

@@ -27,7 +27,7 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `wait`, `knobs`.
+//! `requests`, `wait`, `knobs`.
 
 mod command;
 mod grpc;
@@ -35,6 +35,7 @@ mod knobs;
 mod member;
 mod ports;
 mod programs;
+mod requests;
 mod rpc;
 mod scratch;
 mod wait;
@@ -44,6 +45,7 @@ pub use grpc::{Call, Grpc, Status};
 pub use knobs::{rounds, seed};
 pub use member::{Member, member_flags};
 pub use programs::{Server, in_path, peer, root};
+pub use requests::{Answer, Generator, Mix, Request};
 pub use rpc::{Client, Rpc, everything, streams};
 pub use scratch::Scratch;
 pub use wait::{now, pause, until};

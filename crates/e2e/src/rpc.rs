@@ -1,5 +1,7 @@
 //! Which reply belongs to which request, and a client that waits for it.
 
+use std::time::Duration;
+
 use proto::Message;
 use proto::etcdserverpb::{self, RangeRequest};
 use tokio::runtime::Runtime;
@@ -77,6 +79,9 @@ impl Grpc {
     }
 }
 
+/// How long a reply may take: longer than anything that a server does, so that what hangs is told.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// A connection for tests that do one thing after the other.
 #[derive(Debug)]
 pub struct Client {
@@ -95,12 +100,18 @@ impl Client {
 
     /// Asks and waits for the reply.
     pub fn call<R: Rpc>(&self, request: &R) -> Result<R::Reply, Status> {
-        self.runtime.block_on(self.grpc.call(request))
+        self.limited(self.grpc.call(request)).unwrap_or_else(|| {
+            Err(Status { code: 4, message: format!("(no reply) within {LIMIT:?}") })
+        })
     }
 
     /// For what is more than one reply.
     pub fn block_on<T>(&self, work: impl AsyncFnOnce(&Grpc) -> T) -> T {
-        self.runtime.block_on(work(&self.grpc))
+        self.limited(work(&self.grpc)).expect("a server answers within a minute")
+    }
+
+    fn limited<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.runtime.block_on(async { tokio::time::timeout(LIMIT, work).await.ok() })
     }
 }
 

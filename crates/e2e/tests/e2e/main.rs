@@ -2,6 +2,7 @@
 
 mod handover;
 mod kill;
+mod replay;
 mod snapshot;
 mod transcripts;
 mod writers;
