@@ -100,6 +100,7 @@ impl From<node::Error> for Status {
             node::Error::Timeout => TIMEOUT,
             node::Error::Compacted => COMPACTED,
             node::Error::FutureRevision => FUTURE_REVISION,
+            node::Error::AuthEnabled => Self::new(Code::Unknown, error.to_string()),
             node::Error::Storage(text) => Self::new(Code::Unknown, text),
         }
     }

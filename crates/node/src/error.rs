@@ -29,6 +29,12 @@ pub enum Error {
     /// What was asked for has not happened.
     #[error("required revision is a future revision")]
     FutureRevision,
+    /// Users are asked for in this data, and nobody here would check them.
+    #[error(
+        "auth is enabled in this data directory, and this version does not check users yet: \
+         disable auth with etcd first"
+    )]
+    AuthEnabled,
     /// The db file could not be read.
     #[error("{0}")]
     Storage(String),

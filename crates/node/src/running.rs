@@ -94,7 +94,7 @@ impl Running {
     }
 
     /// Tells the cluster who this member is and which version it speaks; then it is ready to
-    /// serve.
+    /// serve. Data that only some users may see is refused.
     pub async fn publish(&self) -> Result<(), crate::Error> {
         let member_id = self.node.shared.member_id;
         let attributes = Attributes {
@@ -107,6 +107,10 @@ impl Running {
             ..Default::default()
         })
         .await?;
+        // All that the log held before is applied now.
+        if self.node.shared.views.auth.is_enabled() {
+            return Err(crate::Error::AuthEnabled);
+        }
         tracing::info!(
             "local-member-id" = %MemberId(member_id),
             "cluster-id" = %format_args!("{:x}", self.node.shared.cluster_id),

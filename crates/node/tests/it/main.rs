@@ -1,0 +1,139 @@
+//! A member with its threads, on a real directory.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use env::{RealClock, RealDisk};
+use node::{AutoCompaction, Error, Options, Running, World};
+use proto::etcdserverpb::{
+    AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserGrantRoleRequest,
+    InternalRaftRequest, PutRequest, RangeRequest,
+};
+use tokio::runtime::{Builder, Runtime};
+
+const PEER_URL: &str = "http://127.0.0.1:2380";
+
+fn options(data_dir: &Path) -> Options {
+    Options {
+        name: "n1".to_owned(),
+        data_dir: data_dir.to_owned(),
+        wal_dir: None,
+        peer_urls: vec![PEER_URL.to_owned()],
+        client_urls: vec!["http://127.0.0.1:2379".to_owned()],
+        initial_cluster: vec![("n1".to_owned(), vec![PEER_URL.to_owned()])],
+        initial_cluster_token: "etcd-cluster".to_owned(),
+        tick: Duration::from_millis(100),
+        election_ticks: 10,
+        pre_vote: true,
+        snapshot_count: 10_000,
+        max_snapshots: 5,
+        max_wals: 5,
+        quota_bytes: 0,
+        batch_interval: Duration::from_millis(100),
+        batch_limit: 10_000,
+        request_bytes: 1_572_864,
+        max_learners: 1,
+        auto_compaction: AutoCompaction::Off,
+        compaction_batch: 1000,
+        compaction_pause: Duration::from_millis(1),
+        no_fsync: false,
+        value_budget_bytes: 1 << 20,
+        page_cache_bytes: 1 << 20,
+    }
+}
+
+fn start(data_dir: &Path) -> Running {
+    let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
+    Running::start(world, options(data_dir)).expect("the directory is fit to start on")
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime is to be had")
+}
+
+/// A directory that goes with its value.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("pintle-node-{}-{name}", std::process::id()));
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left over does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn put(key: &'static str) -> InternalRaftRequest {
+    let put = PutRequest { key: key.into(), value: "v".into(), ..Default::default() };
+    InternalRaftRequest { put: Some(put), ..Default::default() }
+}
+
+#[test]
+fn what_was_put_is_there_after_a_restart() {
+    let directory = Directory::new("restart");
+    let runtime = runtime();
+    for (number, key) in ["a", "b", "c"].into_iter().enumerate() {
+        let running = start(&directory.0);
+        runtime.block_on(async {
+            running.publish().await.expect("a single member leads at once");
+            let (_, revision) = running.node().propose(put(key)).await.expect("a put is taken");
+            assert_eq!(revision, number as i64 + 2);
+            running.node().read_barrier().await.expect("the member leads");
+            let all = RangeRequest {
+                key: Bytes::from_static(b"\0"),
+                range_end: Bytes::from_static(b"\0"),
+                ..Default::default()
+            };
+            assert_eq!(running.node().range(&all).expect("it is here").count, number as i64 + 1);
+        });
+        running.stop().expect("nothing stands in the way");
+    }
+}
+
+#[test]
+fn a_second_member_on_the_same_directory_is_refused() {
+    let directory = Directory::new("lock");
+    let running = start(&directory.0);
+    let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
+    let refused = Running::start(world, options(&directory.0)).map(drop);
+    let refused = refused.expect_err("the directory is taken").to_string();
+    assert!(refused.starts_with("another process holds the lock on"), "{refused}");
+    running.stop().expect("nothing stands in the way");
+}
+
+#[test]
+fn data_with_auth_enabled_is_not_served() {
+    let directory = Directory::new("auth");
+    let runtime = runtime();
+    let running = start(&directory.0);
+    let root = || "root".to_owned();
+    let user = AuthUserAddRequest { name: root(), ..Default::default() };
+    let role = AuthRoleAddRequest { name: root() };
+    let grant = AuthUserGrantRoleRequest { user: root(), role: root() };
+    let steps = [
+        InternalRaftRequest { auth_user_add: Some(Box::new(user)), ..Default::default() },
+        InternalRaftRequest { auth_role_add: Some(Box::new(role)), ..Default::default() },
+        InternalRaftRequest { auth_user_grant_role: Some(Box::new(grant)), ..Default::default() },
+        InternalRaftRequest {
+            auth_enable: Some(Box::new(AuthEnableRequest {})),
+            ..Default::default()
+        },
+    ];
+    runtime.block_on(async {
+        running.publish().await.expect("auth is off");
+        for step in steps {
+            running.node().propose(step).await.expect("the log may hold this");
+        }
+    });
+    running.stop().expect("nothing stands in the way");
+    let running = start(&directory.0);
+    assert_eq!(runtime.block_on(running.publish()), Err(Error::AuthEnabled));
+    running.stop().expect("nothing stands in the way");
+}
