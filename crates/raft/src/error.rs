@@ -147,6 +147,8 @@ pub enum CampaignRefused {
     NotPromotable,
     /// A committed conf change is not applied yet; the quorum is not known (etcd #7280).
     ConfChangePending,
+    /// There is no later term. Only a broken peer can lead here.
+    LastTerm,
     /// See [`Fatal`].
     Fatal,
 }
@@ -157,6 +159,7 @@ impl fmt::Display for CampaignRefused {
             Self::AlreadyLeader => "already leader",
             Self::NotPromotable => "not promotable to leader",
             Self::ConfChangePending => "committed conf change not applied yet",
+            Self::LastTerm => "there is no later term",
             Self::Fatal => "node has failed",
         })
     }

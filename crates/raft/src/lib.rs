@@ -91,25 +91,47 @@
 //!
 //! # Deliberate differences from etcd-io/raft v3.7.0
 //!
-//! All are local, so that mixed clusters work. Traces may differ by these and nothing else.
+//! All are local, so that mixed clusters work. Traces may differ by these and nothing else. Each
+//! has a test; the numbers name those in `tests/it/holes.rs`.
 //!
-//! | here | there | why |
-//! |---|---|---|
-//! | `Vote` waits for the candidate's own append (5.1) | sent at once | a candidate that crashes before its term is on disk campaigns in the same term again, with another log, and is voted for again |
-//! | handing out a conf change forces a synced commit index (5.2) | no sync | a crash must not undo a configuration |
-//! | a sole voter, too, answers reads only after a commit in its term (5.3) | at once | it does not know what was committed before |
-//! | "sole voter" means this node (5.4) | any one voter | a removed leader sees one voter too |
-//! | a removed or demoted leader steps down (5.4) | an option, off in etcd | it leads without a vote |
-//! | a refusal by a member that is no voter any more says what is committed | a bare refusal | if its removal is not known to be committed, its vote may be needed and it may be unable to give it |
-//! | a conf change from before a received snapshot is not applied on top of its configuration | applied, which fails or corrupts it | with asynchronous storage an apply may be under way |
-//! | one entry is always handed out, whatever the limit (5.5) | a limit of 0 stops a restarted node | liveness |
-//! | one definition of "leave joint", and the result is checked at propose (5.6) | two, form only | a change that passes and then fails stops every replica |
-//! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" (5.7) | undefined; panic | both happen |
-//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them |
-//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once |
-//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | etcd #13527 |
-//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides |
-//! | entries of an append are checked to be consecutive, with rising terms | trusted | peers cannot break the log |
+//! - **`Vote` waits for the candidate's own append (5.1).** There: sent at once. A candidate that
+//!   crashes before its term is on disk campaigns in the same term again, with another log, and is
+//!   voted for again.
+//! - **Handing out a conf change forces a synced commit index (5.2).** There: no sync. A crash
+//!   must not undo a configuration.
+//! - **A sole voter, too, answers reads only after a commit in its term (5.3).** There: at once.
+//!   It does not know what was committed before.
+//! - **"sole voter" means this node (5.4).** There: any one voter. A removed leader sees one voter
+//!   too.
+//! - **A removed or demoted leader steps down (5.4).** There: an option, off in etcd. It leads
+//!   without a vote.
+//! - **A refusal by a member that is no voter any more says what is committed.** There: a bare
+//!   refusal. If its removal is not known to be committed, its vote may be needed and it may be
+//!   unable to give it.
+//! - **A conf change from before a received snapshot is not applied on top of its configuration.**
+//!   There: applied, which fails or corrupts it. With asynchronous storage an apply may be under
+//!   way.
+//! - **One entry is always handed out, whatever the limit (5.5).** There: a limit of 0 stops a
+//!   restarted node. Liveness.
+//! - **One definition of "leave joint", and the result is checked at propose (5.6).** There: two,
+//!   form only. A change that passes and then fails stops every replica.
+//! - **Snapshot and entries in one append: snapshot first; no snapshot to send is "later" (5.7).**
+//!   There: undefined; panic. Both happen.
+//! - **Reads of an earlier leadership are dropped, pending ones are bounded.** There: kept,
+//!   unbounded. Memory, and nobody waits for them.
+//! - **Lease-based reads end with the first `TimeoutNow` of a term.** There: go on. The target may
+//!   be elected at once.
+//! - **A leader of several whose storage stalls for an election timeout steps down.** There: leads
+//!   for ever. It would commit no more without the
+//!   others (etcd #13527).
+//! - **A lost log, a contradicted committed entry, failing storage: [`Fatal`].** There: panic. A
+//!   driver decides.
+//! - **Entries of an append are checked to be consecutive, with rising terms.** There: trusted.
+//!   Peers cannot break the log.
+//! - **A message of term zero is old news.** There: taken for a local call, in any term. Nothing
+//!   that comes from outside is local.
+//! - **What was applied counts as committed at a restart.** There: an applied index beyond the
+//!   stored commit index panics. A state machine may be saved when a commit index is not.
 //!
 //! # Files, in reading order
 //!

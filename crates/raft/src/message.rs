@@ -147,21 +147,32 @@ impl<P> Body<P> {
 }
 
 impl<P> Message<P> {
-    /// Whether the entries of an append can be a piece of a leader's log: consecutive, terms never
-    /// falling and none above the leader's own. etcd-io/raft trusts the sender here; a panic that
-    /// a peer can cause is not for us.
+    /// Whether the term is one that a node can reach, and the entries of an append can be a piece
+    /// of a leader's log: consecutive, terms never falling and none above the leader's own.
+    /// etcd-io/raft trusts the sender here; a panic that a peer can cause is not for us.
     pub(crate) fn is_well_formed(&self) -> bool {
-        let Body::Append { prev, entries, .. } = &self.body else { return true };
-        let mut last = *prev;
-        for entry in entries {
-            if entry.id.term < last.term
-                || last.index == LogIndex::MAX
-                || entry.id.index != last.index.next()
-            {
-                return false;
-            }
-            last = entry.id;
+        if self.term == Term::MAX {
+            return false;
         }
-        last.term <= self.term
+        match &self.body {
+            Body::Append { prev, entries, .. } => {
+                let mut last = *prev;
+                for entry in entries {
+                    if entry.id.term < last.term || entry.id.index != last.index.next() {
+                        return false;
+                    }
+                    last = entry.id;
+                }
+                self.can_have(last)
+            }
+            Body::Snapshot { snapshot } => self.can_have(snapshot.meta.id),
+            _ => true,
+        }
+    }
+
+    /// Whether the leader of this message's term can have such an entry. No log is half as long as
+    /// the range of its indexes, so no index of ours ever comes near the end of it.
+    fn can_have(&self, id: EntryId) -> bool {
+        id.term <= self.term && id.index.0 <= u64::MAX / 2
     }
 }

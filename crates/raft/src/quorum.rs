@@ -173,16 +173,16 @@ mod tests {
             outgoing in proptest::collection::btree_set(1u64..14, 0..12),
             acked in proptest::collection::btree_map(1u64..14, 0u64..20, 0..14),
         ) {
-            let halves = [&incoming, &outgoing]
-                .map(|ids| set(&ids.iter().copied().collect::<Vec<_>>()));
+            let halves = [incoming, outgoing].map(|ids| ids.into_iter().filter_map(NodeId::new));
+            let halves = halves.map(NodeSet::from_iter);
             let acks = |id: NodeId| acked.get(&id.get()).copied().map(LogIndex);
             let counted = |voters: &NodeSet| {
-                let has = |index| voters.iter().filter(|id| acks(*id) >= Some(index)).count();
+                let have = |index| voters.iter().filter(|id| acks(*id) >= Some(index)).count();
                 if voters.is_empty() {
                     return LogIndex::MAX;
                 }
-                let majority = voters.len() / 2;
-                (1..20).map(LogIndex).filter(|i| has(*i) > majority).max().unwrap_or_default()
+                let by_quorum = |index: &LogIndex| have(*index) > voters.len() / 2;
+                (1..20).map(LogIndex).filter(by_quorum).max().unwrap_or_default()
             };
             let [incoming, outgoing] = halves;
             prop_assert_eq!(majority::committed_index(&incoming, &acks), counted(&incoming));

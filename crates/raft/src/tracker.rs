@@ -143,9 +143,7 @@ impl Tracker {
 
     /// Whether a quorum was heard of since `recent_active` was last cleared.
     pub(crate) fn quorum_active(&self) -> bool {
-        let active = |id: NodeId| {
-            self.peers.get(id).filter(|p| !p.is_learner()).map(Progress::recent_active)
-        };
+        let active = |id: NodeId| self.peers.get(id).map(Progress::recent_active);
         self.config.voters.vote_result(&active) == VoteResult::Won
     }
 

@@ -36,6 +36,8 @@ pub struct Term(pub u64);
 
 impl Term {
     pub const ZERO: Self = Self(0);
+    /// Never reached: a term must always have a next one, or a second vote could be given in it.
+    pub const MAX: Self = Self(u64::MAX);
 
     /// The term after this one.
     #[must_use]

@@ -36,6 +36,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         if !self.is_promotable() {
             return Err(CampaignRefused::NotPromotable);
         }
+        if self.term.next() == Term::MAX {
+            return Err(CampaignRefused::LastTerm);
+        }
         // Between commit and apply of a conf change two members can hold different ideas of what
         // a quorum is (etcd #7280); that goes for a transfer too.
         let unapplied = self.log.has_unapplied_conf_change();

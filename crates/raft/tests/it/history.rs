@@ -144,6 +144,24 @@ fn ccf_8094_a_vote_is_kept_within_its_term() {
     }
 }
 
+/// A member whose state is being replaced does not campaign: it would lead without it.
+#[test]
+fn nobody_campaigns_while_a_snapshot_is_being_installed() {
+    let mut member = Member::new(plain(3), MemStorage::new());
+    let meta = SnapshotMeta { id: EntryId::new(1, 5), conf_state: voters(&[1, 2, 3]) };
+    let snapshot = Box::new(Snapshot { meta, data: Vec::new() });
+    member.node.step(message(1, 3, 1, Body::Snapshot { snapshot })).unwrap();
+    let append = member.ready().0.unwrap();
+    assert_eq!(member.node.campaign(), Err(CampaignRefused::NotPromotable));
+    for _ in 0..100 {
+        member.node.tick();
+    }
+    member.node.step(message(1, 3, 1, Body::TimeoutNow)).unwrap();
+    assert_eq!(member.node.status().soft_state.role, StateRole::Follower);
+    member.append(append);
+    assert_eq!(member.node.campaign(), Ok(()));
+}
+
 /// cockroach #8535: the order to campaign reaches somebody who is no member.
 #[test]
 fn cockroach_8535_a_removed_member_does_not_obey_the_order_to_campaign() {
@@ -183,14 +201,15 @@ fn etcd_8501_pre_vote_can_be_switched_on_one_by_one() {
 fn etcd_10355_a_pre_candidate_begins_with_nothing() {
     let mut cluster = Cluster::new(5, full);
     cluster.elect(1);
-    for n in [1, 4, 5] {
-        cluster.isolate(n);
-    }
     let forget = |cluster: &mut Cluster| (2..=5).for_each(|n| cluster.get(n).node.forget_leader());
-    for _ in 0..5 {
+    for round in 0..5 {
+        // Two of five, and each time another one.
+        cluster.heal();
+        for n in [1, 3, 4, 5].into_iter().filter(|n| *n != 3 + round % 3) {
+            cluster.isolate(n);
+        }
         forget(&mut cluster);
         cluster.campaign(2);
-        // Two of five, however often.
         assert_eq!(cluster.role(2), StateRole::PreCandidate);
         assert_eq!(cluster.leader_of(2), None);
     }
@@ -384,6 +403,19 @@ fn what_makes_no_sense_does_not_start() {
         let error = RawNode::new(config, storage(voters(&[1]))).unwrap_err().to_string();
         assert!(error.contains(text), "{error}");
     }
+}
+
+/// A term that has no next one would allow two votes in it: it is never reached.
+#[test]
+fn the_last_term_is_never_reached() {
+    let heartbeat = || Body::Heartbeat { commit: LogIndex::ZERO, context: None };
+    let mut member = Member::new(plain(1), log_of(&[1]));
+    let stepped = member.node.step(message(2, 1, u64::MAX, heartbeat()));
+    assert_eq!((stepped, member.term()), (Err(StepError::Malformed), 1));
+    member.node.step(message(2, 1, u64::MAX - 1, heartbeat())).unwrap();
+    assert_eq!(member.node.campaign(), Err(CampaignRefused::LastTerm));
+    member.node.step(message(2, 1, u64::MAX - 1, Body::TimeoutNow)).unwrap();
+    assert_eq!(member.term(), u64::MAX - 1);
 }
 
 /// Answers of strangers, messages for others and in one's own name.

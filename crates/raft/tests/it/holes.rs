@@ -445,9 +445,17 @@ fn a_member_that_lost_its_log_says_so_and_stays_out_of_elections() {
     }
     member.settle();
     assert!(!member.outbox.iter().any(|m| m.body.name().contains("Vote")), "{:?}", member.outbox);
-    // It confirms no reads either, but is alive and can be repaired: by the next leader, which
-    // knows nothing of what it once had.
+    // It confirms no reads either, at any commit index, but is alive and can be repaired: by the
+    // next leader, which knows nothing of what it once had.
     member.outbox.clear();
+    for commit in [0, 2] {
+        let heartbeat = Body::Heartbeat { commit: LogIndex(commit), context: Some(7) };
+        let _ = member.node.step(message(1, 3, term, heartbeat));
+        member.settle();
+        let answer = member.outbox.pop().unwrap();
+        assert_eq!(answer.body, Body::HeartbeatResp { context: None });
+    }
+    cluster.campaign(2);
     cluster.elect(2);
     cluster.tick(2);
     assert_eq!(cluster.get(3).commit(), cluster.get(2).commit());

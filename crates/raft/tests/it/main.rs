@@ -1,5 +1,6 @@
 //! The crate from outside, as a driver sees it.
 
+mod arbitrary;
 mod cluster;
 mod harness;
 mod history;

@@ -161,6 +161,40 @@ fn a_vote_is_given_once_per_term() {
     }
 }
 
+/// A member that hears of a leader in its term needs no other, whether or not it has voted.
+#[test]
+fn nobody_votes_in_a_term_that_has_a_leader() {
+    let mut member = follower();
+    let heartbeat = Body::Heartbeat { commit: LogIndex::ZERO, context: None };
+    member.node.step(message(2, 1, 1, heartbeat)).unwrap();
+    let body = Body::Vote { last: EntryId::new(1, 9), transfer: false };
+    member.node.step(message(3, 1, 1, body)).unwrap();
+    member.settle();
+    let answer = Body::VoteResp { reject: true, committed: None };
+    assert_eq!(member.outbox.last(), Some(&message(1, 3, 1, answer)));
+    assert_eq!(member.hard_state().vote, None);
+}
+
+/// Paper 5.2: whoever has voted waits a full timeout for the outcome before it campaigns itself.
+#[test]
+fn a_vote_puts_the_own_campaign_off() {
+    let mut member = follower();
+    let heartbeat = Body::Heartbeat { commit: LogIndex::ZERO, context: None };
+    member.node.step(message(2, 1, 1, heartbeat)).unwrap();
+    member.node.forget_leader();
+    let timeout = member.node.randomized_election_timeout();
+    for _ in 1..timeout {
+        member.node.tick();
+    }
+    let body = Body::Vote { last: EntryId::default(), transfer: false };
+    member.node.step(message(3, 1, 1, body)).unwrap();
+    for tick in 1..=timeout {
+        assert_eq!(member.node.status().soft_state.role, StateRole::Follower, "tick {tick}");
+        member.node.tick();
+    }
+    assert_eq!(member.node.status().soft_state.role, StateRole::Candidate);
+}
+
 /// Paper 5.2: a candidate that hears of a leader of its own term recognises it.
 #[test]
 fn a_candidate_follows_the_leader_of_its_term() {

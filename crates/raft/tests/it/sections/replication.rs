@@ -326,6 +326,7 @@ fn appends_that_no_leader_can_have_sent_are_refused() {
         (EntryId::new(1, 1), &[2, 1], 2, 2),
         (EntryId::new(1, 1), &[3], 2, 2),
         (EntryId::new(1, u64::MAX), &[1], u64::MAX, 1),
+        (EntryId::new(1, u64::MAX / 2), &[1], u64::MAX / 2 + 1, 1),
     ] {
         let mut member = Member::new(plain(1), log_of(&[1]));
         let before = member.node.clone();
