@@ -85,7 +85,8 @@ fn run(mut job: CompactJob, pace: Pace, stop: &AtomicBool) -> Result<bool, mvcc:
         let timer = metrics::COMPACTION_PAUSE.start_timer();
         let before = job.deleted();
         let progress = job.step(pace.batch)?;
-        timer.observe_duration();
+        // The name says milliseconds.
+        metrics::COMPACTION_PAUSE.observe(timer.stop_and_discard() * 1000.0);
         metrics::COMPACTED_KEYS.inc_by((job.deleted() - before) as u64);
         match progress {
             Progress::More => std::thread::park_timeout(pace.pause),
