@@ -209,12 +209,12 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
         !self.budget.paused
             // What comes first, the snapshot or the entries? Never both.
             && self.unstable.snapshot().is_none()
-            && self.applying < self.max_appliable()
+            && self.applying < self.last_to_apply()
     }
 
     /// As a rule only what is committed *and* in our own storage is applied: what is applied must
     /// not be ahead of the log that a restart finds.
-    fn max_appliable(&self) -> LogIndex {
+    fn last_to_apply(&self) -> LogIndex {
         if self.apply_unstable {
             return self.committed;
         }
@@ -229,7 +229,7 @@ impl<P: Payload, S: Storage<P>> RaftLog<P, S> {
         if !self.has_committed_entries() {
             return Ok(0);
         }
-        let end = self.max_appliable();
+        let end = self.last_to_apply();
         let left = self.budget.max - self.budget.used;
         let before = into.len();
         self.entries(self.applying.next(), end.next(), left, into)?;

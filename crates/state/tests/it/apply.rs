@@ -579,7 +579,7 @@ fn with_users(machine: &mut Machine) -> u64 {
 }
 
 #[test]
-fn the_entrys_caller_decides_whether_it_has_an_effect() {
+fn the_caller_in_the_entry_decides_whether_it_has_an_effect() {
     let mut machine = Machine::new();
     let now = with_users(&mut machine);
     assert_eq!(now, 7);
