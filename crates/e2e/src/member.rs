@@ -172,7 +172,9 @@ impl Member {
             if !self.is_alive() {
                 return Some(false);
             }
-            let healthy = self.get("/health").is_ok_and(|(code, _)| code == 200);
+            // With an alarm it serves too, what it may.
+            let health = self.get("/health");
+            let healthy = health.is_ok_and(|(code, body)| code == 200 || body.contains("ALARM"));
             (healthy && self.has_settled()).then_some(true)
         });
         match served {

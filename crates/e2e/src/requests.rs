@@ -9,14 +9,14 @@ use std::fmt::Debug;
 use env::Random;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
-    AlarmRequest, AlarmType, AuthRoleAddRequest, AuthRoleDeleteRequest, AuthRoleGetRequest,
-    AuthRoleGrantPermissionRequest, AuthRoleListRequest, AuthRoleRevokePermissionRequest,
-    AuthStatusRequest, AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserDeleteRequest,
-    AuthUserGetRequest, AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest,
-    CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest,
-    LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseRevokeRequest,
-    LeaseTimeToLiveRequest, MemberListRequest, PutRequest, RangeRequest, RangeStreamResponse,
-    StatusRequest, TxnRequest,
+    AlarmMember, AlarmRequest, AlarmType, AuthRoleAddRequest, AuthRoleDeleteRequest,
+    AuthRoleGetRequest, AuthRoleGrantPermissionRequest, AuthRoleListRequest,
+    AuthRoleRevokePermissionRequest, AuthStatusRequest, AuthUserAddRequest,
+    AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
+    AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest, CompactionRequest,
+    DefragmentRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
+    MemberListRequest, PutRequest, RangeRequest, RangeStreamResponse, StatusRequest, TxnRequest,
 };
 
 use crate::grpc::{Grpc, Status};
@@ -125,13 +125,15 @@ pub struct Generator {
     compacted: i64,
     /// All compactions so far were waited for.
     settled: bool,
+    /// Raised, and probably not taken back yet.
+    alarms: Vec<AlarmMember>,
 }
 
 impl Generator {
     /// Begins on an empty store.
     pub fn new(seed: u64, mix: Mix) -> Self {
         let random = Random::new(seed);
-        Self { random, mix, revision: 1, compacted: 0, settled: true }
+        Self { random, mix, revision: 1, compacted: 0, settled: true, alarms: Vec::new() }
     }
 
     /// Learns from an answer how far the store is.
@@ -157,6 +159,12 @@ impl Generator {
 
     /// The next request.
     pub fn next_request(&mut self) -> Request {
+        // An alarm stops most requests, so none is left for long.
+        if !self.alarms.is_empty() && self.random.chance(1, 8) {
+            let AlarmMember { member_id, alarm } = self.alarms.swap_remove(0);
+            let action = AlarmAction::Deactivate.into();
+            return Request::Alarm(AlarmRequest { action, member_id, alarm });
+        }
         loop {
             let request = match self.random.below(100) {
                 0..30 => Request::Put(self.put()),
@@ -217,18 +225,19 @@ impl Generator {
         IDS[self.random.index(IDS.len())]
     }
 
-    /// Raised alarms stop most other requests, so they are mostly taken back.
     fn alarm(&mut self) -> Request {
+        use AlarmType::{Corrupt, None, Nospace};
         let member_id = 1 + self.random.below(2);
-        let (action, kinds) = match self.random.below(10) {
-            0 => (AlarmAction::Activate, [AlarmType::Nospace, AlarmType::Corrupt]),
-            1 => (AlarmAction::Activate, [AlarmType::Nospace, AlarmType::None]),
-            2 | 3 => (AlarmAction::Get, [AlarmType::None, AlarmType::None]),
-            _ => (AlarmAction::Deactivate, [AlarmType::Nospace, AlarmType::Corrupt]),
+        let alarm = [Nospace, Nospace, Corrupt, None][self.random.index(4)].into();
+        let action = match self.random.below(6) {
+            0 => AlarmAction::Activate,
+            1 | 2 => AlarmAction::Deactivate,
+            _ => AlarmAction::Get,
         };
-        let alarm = kinds[self.random.index(2)];
-        let (action, alarm) = (action.into(), alarm.into());
-        Request::Alarm(AlarmRequest { action, member_id, alarm })
+        if action == AlarmAction::Activate {
+            self.alarms.push(AlarmMember { member_id, alarm });
+        }
+        Request::Alarm(AlarmRequest { action: action.into(), member_id, alarm })
     }
 
     fn maintenance(&mut self) -> Request {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use proto::Message;
-use proto::etcdserverpb::{self, RangeRequest};
+use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::{self, AlarmMember, AlarmRequest, RangeRequest};
 use tokio::runtime::Runtime;
 
 use crate::grpc::{Grpc, Status};
@@ -103,6 +104,16 @@ impl Client {
         self.limited(self.grpc.call(request)).unwrap_or_else(|| {
             Err(Status { code: 4, message: format!("(no reply) within {LIMIT:?}") })
         })
+    }
+
+    /// Takes all alarms back.
+    pub fn disarm(&self) -> Result<(), Status> {
+        for raised in self.call(&AlarmRequest::default())?.alarms {
+            let action = AlarmAction::Deactivate.into();
+            let AlarmMember { member_id, alarm } = raised;
+            self.call(&AlarmRequest { action, member_id, alarm })?;
+        }
+        Ok(())
     }
 
     /// For what is more than one reply.

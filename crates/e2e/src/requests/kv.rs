@@ -28,6 +28,8 @@ pub(super) fn settle(reply: &mut dyn Any) {
         reply.leases.sort_by_key(|lease| lease.id);
     } else if let Some(reply) = reply.downcast_mut::<StatusResponse>() {
         (reply.db_size, reply.db_size_in_use) = (0, 0);
+        // It follows that of the cluster within four seconds.
+        reply.storage_version.clear();
     }
 }
 

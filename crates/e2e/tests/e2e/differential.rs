@@ -1,0 +1,93 @@
+//! The same requests, one after the other, to etcd and to pintle: every reply must be the same,
+//! headers included.
+//!
+//! The long form: `PINTLE_ROUNDS=500 cargo test --release -p e2e differential -- --nocapture`.
+
+use e2e::{Client, Generator, Member, Mix, Scratch, Server};
+use env::Random;
+use proto::etcdserverpb::{CompactionRequest, HashKvRequest, HashRequest, PutRequest};
+
+/// Both tell clients the same address, so that even the hash of the whole db is the same.
+const FLAGS: [&str; 4] = [
+    "--heartbeat-interval=10",
+    "--election-timeout=100",
+    "--unsafe-no-fsync",
+    "--advertise-client-urls=http://127.0.0.1:2379",
+];
+
+#[test]
+fn replies_are_the_same() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let seed = e2e::seed("differential");
+    let mut seeds = Random::new(seed);
+    for round in 0..e2e::rounds(6) {
+        let seed = seeds.next_u64();
+        eprintln!("differential: round {round}, its own seed {seed}");
+        compare(&pintle, &etcd, seed);
+    }
+}
+
+/// A server with its client.
+struct Side {
+    member: Member,
+    client: Client,
+    scratch: Scratch,
+}
+
+impl Side {
+    fn start(server: &Server) -> Self {
+        let scratch = Scratch::new("differential");
+        let member = Member::start(server, scratch.path(), &FLAGS).unwrap();
+        let client = Client::connect(&member).unwrap();
+        Self { member, client, scratch }
+    }
+
+    fn restart(&mut self, server: &Server) {
+        self.member.kill().unwrap();
+        self.member.restart(server).unwrap();
+        self.client = Client::connect(&self.member).unwrap();
+    }
+}
+
+fn compare(pintle: &Server, etcd: &Server, seed: u64) {
+    let (mut ours, mut theirs) = (Side::start(pintle), Side::start(etcd));
+    let mut generator = Generator::new(seed, Mix { auth: false, reads: true });
+    let count = 300 + Random::new(seed).below(300);
+    let mut before = Vec::new();
+    for number in 0..count {
+        let request = generator.next_request();
+        let expected = theirs.client.block_on(async |grpc| request.ask(grpc).await);
+        assert!(!expected.is_lost(), "{request:?}: {expected:?}\n{}", theirs.member.log_tail());
+        let answer = ours.client.block_on(async |grpc| request.ask(grpc).await);
+        before.push(format!("{request:?}\n    {}", expected.text));
+        assert!(
+            answer == expected,
+            "seed {seed}, request {number} of {count}; the last five, and etcd's answers:\n{}\n\
+             pintle's answer, and its folder {}:\n    {}",
+            before[before.len().saturating_sub(5)..].join("\n"),
+            ours.scratch.path().display(),
+            answer.text
+        );
+        generator.learn(&request, &answer);
+        if number == count / 2 {
+            ours.restart(pintle);
+            theirs.restart(etcd);
+        }
+    }
+    compare_files(&ours, &theirs, seed);
+}
+
+/// All that clients cannot read is the same too: the hash of the whole db says so, once nothing
+/// is half done.
+fn compare_files(ours: &Side, theirs: &Side, seed: u64) {
+    let hashes = [ours, theirs].map(|side| {
+        side.client.disarm().unwrap();
+        let put = PutRequest { key: "last".into(), ..PutRequest::default() };
+        let revision = side.client.call(&put).unwrap().header.unwrap().revision;
+        side.client.call(&CompactionRequest { revision, physical: true }).unwrap();
+        let hash = side.client.call(&HashRequest {}).unwrap();
+        let hash_kv = side.client.call(&HashKvRequest { revision: 0 }).unwrap();
+        (hash, hash_kv)
+    });
+    assert_eq!(hashes[0], hashes[1], "seed {seed}: the hash of all buckets");
+}
