@@ -91,47 +91,28 @@
 //!
 //! # Deliberate differences from etcd-io/raft v3.7.0
 //!
-//! All are local, so that mixed clusters work. Traces may differ by these and nothing else. Each
-//! has a test; the numbers name those in `tests/it/holes.rs`.
+//! All are local, so that mixed clusters work. Traces may differ by these and nothing else.
 //!
-//! - **`Vote` waits for the candidate's own append (5.1).** There: sent at once. A candidate that
-//!   crashes before its term is on disk campaigns in the same term again, with another log, and is
-//!   voted for again.
-//! - **Handing out a conf change forces a synced commit index (5.2).** There: no sync. A crash
-//!   must not undo a configuration.
-//! - **A sole voter, too, answers reads only after a commit in its term (5.3).** There: at once.
-//!   It does not know what was committed before.
-//! - **"sole voter" means this node (5.4).** There: any one voter. A removed leader sees one voter
-//!   too.
-//! - **A removed or demoted leader steps down (5.4).** There: an option, off in etcd. It leads
-//!   without a vote.
-//! - **A refusal by a member that is no voter any more says what is committed.** There: a bare
-//!   refusal. If its removal is not known to be committed, its vote may be needed and it may be
-//!   unable to give it.
-//! - **A conf change from before a received snapshot is not applied on top of its configuration.**
-//!   There: applied, which fails or corrupts it. With asynchronous storage an apply may be under
-//!   way.
-//! - **One entry is always handed out, whatever the limit (5.5).** There: a limit of 0 stops a
-//!   restarted node. Liveness.
-//! - **One definition of "leave joint", and the result is checked at propose (5.6).** There: two,
-//!   form only. A change that passes and then fails stops every replica.
-//! - **Snapshot and entries in one append: snapshot first; no snapshot to send is "later" (5.7).**
-//!   There: undefined; panic. Both happen.
-//! - **Reads of an earlier leadership are dropped, pending ones are bounded.** There: kept,
-//!   unbounded. Memory, and nobody waits for them.
-//! - **Lease-based reads end with the first `TimeoutNow` of a term.** There: go on. The target may
-//!   be elected at once.
-//! - **A leader of several whose storage stalls for an election timeout steps down.** There: leads
-//!   for ever. It would commit no more without the
-//!   others (etcd #13527).
-//! - **A lost log, a contradicted committed entry, failing storage: [`Fatal`].** There: panic. A
-//!   driver decides.
-//! - **Entries of an append are checked to be consecutive, with rising terms.** There: trusted.
-//!   Peers cannot break the log.
-//! - **A message of term zero is old news.** There: taken for a local call, in any term. Nothing
-//!   that comes from outside is local.
-//! - **What was applied counts as committed at a restart.** There: an applied index beyond the
-//!   stored commit index panics. A state machine may be saved when a commit index is not.
+//! | here | there | why | test |
+//! |---|---|---|---|
+//! | `Vote` waits for the candidate's own append | sent at once | a candidate that crashes before its term is on disk campaigns in the same term again, with another log, and is voted for again | `hole_5_1` |
+//! | handing out a conf change forces a synced commit index | no sync | a crash must not undo a configuration | `hole_5_2` |
+//! | a sole voter, too, answers reads only after a commit in its term | at once | it does not know what was committed before | `hole_5_3` |
+//! | "sole voter" means this node | any one voter | a removed leader sees one voter too | `hole_5_4` |
+//! | a removed or demoted leader steps down | an option, off in etcd | it leads without a vote | `a_leader_that_is_removed_or_demoted_steps_down` |
+//! | a refusal by a member that is no voter any more says what is committed | a bare refusal | if its removal is not known to be committed, its vote may be needed and it may be unable to give it | `hole_5_4_the_member_that_stays` |
+//! | one entry is always handed out, whatever the limit | a limit of 0 stops a restarted node | liveness | `hole_5_5` |
+//! | one definition of "leave joint", and the result is checked at propose | two, form only | a change that passes and then fails stops every replica | `hole_5_6` |
+//! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" | undefined; panic | both happen | `hole_5_7` |
+//! | a conf change from before a received snapshot is not applied on top of its configuration | applied, which fails or corrupts it | with asynchronous storage an apply may be under way | `a_conf_change_from_before_a_snapshot` |
+//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them | `a_deposed_leader_answers_nothing`, `reads_beyond_the_bound_are_dropped` |
+//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once | `a_lease_ends_with_a_transfer` |
+//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | it commits no more without the others (etcd #13527) | `a_leader_whose_disk_stalls_steps_down` |
+//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides | `a_member_that_lost_its_log`, `a_member_that_contradicts_the_leader` |
+//! | a member that denies what it has acknowledged is probed anew | asked the same for ever | so a lost log is repaired | `a_member_that_lost_its_log_is_repaired` |
+//! | what was applied counts as committed at a restart | an applied index beyond the stored commit index panics | a state machine may be saved when a commit index is not | `what_was_applied_is_committed_at_a_restart` |
+//! | entries of an append are checked to be consecutive, with rising terms | trusted | peers cannot break the log | `appends_that_no_leader_can_have_sent` |
+//! | a message of term zero is old news | taken for a local call, in any term | nothing that comes from outside is local | `a_message_of_term_zero_is_old_news` |
 //!
 //! # Files, in reading order
 //!

@@ -229,6 +229,12 @@ impl Progress {
             if self.next.prev() != rejected {
                 return false;
             }
+            if rejected == self.matched && hint < rejected {
+                // It denies what it has acknowledged: its log is lost, or this is very old news.
+                // Either way nothing is known any more, and asking again for the same would never
+                // end. Nothing committed becomes uncommitted by it.
+                self.matched = LogIndex::ZERO;
+            }
             self.next = rejected.min(hint.next()).max(self.matched.next());
             self.flow_paused = false;
         }
@@ -331,6 +337,15 @@ mod tests {
             assert_eq!(p.maybe_decrease(LogIndex(rejected), LogIndex(hint)), taken, "{rejected}");
             assert_eq!(ends(&p), (matched, after), "{state} {rejected} {hint}");
         }
+    }
+
+    #[test]
+    fn whoever_denies_what_it_has_acknowledged_is_probed_anew() {
+        let mut p = progress(Probe, 5, 6);
+        assert!(p.maybe_decrease(LogIndex(5), LogIndex(2)));
+        assert_eq!(ends(&p), (0, 3));
+        let mut p = progress(Replicate, 5, 9);
+        assert!(!p.maybe_decrease(LogIndex(5), LogIndex(2)), "answers may be late here");
     }
 
     #[test]

@@ -373,6 +373,15 @@ fn raft_rs_392_applied_out_of_range_is_an_error() {
     }
 }
 
+/// A state machine may come to disk when the commit index, which nothing syncs, does not.
+#[test]
+fn what_was_applied_is_committed_at_a_restart() {
+    let mut disk = log_of(&[1, 1, 1]);
+    disk.set_hard_state(HardState { term: Term(1), vote: None, commit: LogIndex(1) });
+    let member = Member::new(Config { applied: LogIndex(2), ..plain(1) }, disk);
+    assert_eq!((member.commit(), member.applied_index()), (2, LogIndex(2)));
+}
+
 /// A commit index beyond the log: the log was cut behind the node's back.
 #[test]
 fn a_log_that_is_shorter_than_its_commit_index_does_not_start() {
@@ -416,6 +425,21 @@ fn the_last_term_is_never_reached() {
     assert_eq!(member.node.campaign(), Err(CampaignRefused::LastTerm));
     member.node.step(message(2, 1, u64::MAX - 1, Body::TimeoutNow)).unwrap();
     assert_eq!(member.term(), u64::MAX - 1);
+}
+
+/// Term zero has no leader; in etcd-io/raft a message of it passes for a local call.
+#[test]
+fn a_message_of_term_zero_is_old_news() {
+    let mut member = Member::new(plain(1), log_of(&[1]));
+    let before = member.node.clone();
+    for body in [
+        Body::Heartbeat { commit: LogIndex(1), context: None },
+        Body::Append { prev: EntryId::default(), entries: Vec::new(), commit: LogIndex(1) },
+        Body::TimeoutNow,
+    ] {
+        member.node.step(message(2, 1, 0, body)).unwrap();
+    }
+    assert_eq!(member.node, before);
 }
 
 /// Answers of strangers, messages for others and in one's own name.

@@ -462,6 +462,34 @@ fn a_member_that_lost_its_log_says_so_and_stays_out_of_elections() {
     assert!(cluster.get(3).node.campaign().is_err(), "for this life");
 }
 
+/// The leader finds out, and repairs it: by entries, or by a snapshot if they are gone.
+#[test]
+fn a_member_that_lost_its_log_is_repaired_by_the_same_leader() {
+    for compacted in [false, true] {
+        let mut cluster = Cluster::new(3, full);
+        cluster.elect(1);
+        for payload in ["a", "b", "c"] {
+            cluster.propose(1, payload);
+        }
+        *cluster.get(3) = Member::new(full(3), storage(voters(&[1, 2, 3])));
+        // A heartbeat never names more than what the member has acknowledged.
+        cluster.tick(1);
+        if compacted {
+            let disk = cluster.get(1).node.storage_mut();
+            disk.create_snapshot(LogIndex(4), voters(&[1, 2, 3]), Vec::new()).unwrap();
+            disk.compact(LogIndex(4)).unwrap();
+        }
+        cluster.propose(1, "d");
+        cluster.get(1).node.report_unreachable(id(3));
+        cluster.tick(3);
+        assert_eq!(cluster.commits(), [5, 5, 5]);
+        let repaired = cluster.get(3).payloads().len();
+        assert_eq!(repaired, if compacted { 1 } else { 4 });
+        assert_eq!(cluster.terms(), [1, 1, 1]);
+        assert!(cluster.get(3).node.fatal().is_some() && cluster.get(3).node.campaign().is_err());
+    }
+}
+
 /// What two members have committed must never differ; whoever finds out stops (openraft #1892).
 #[test]
 fn a_member_that_contradicts_the_leader_on_committed_entries_stops() {
