@@ -106,6 +106,13 @@ impl Stepped {
         self.segments.pop_front().is_some_and(|job| job.run().is_ok())
     }
 
+    /// Stops in order: brings everything applied to the db file. Nothing may be asked of it
+    /// afterwards but [`Stepped::outcomes`].
+    pub fn close(&mut self) -> Result<(), Fatal> {
+        self.waiting.clear();
+        self.booted.drive.close()
+    }
+
     /// Renews a lease.
     pub fn renew_lease(&self, now: Duration, id: LeaseId) -> Renewal {
         self.booted.clockwork.look().renew(now, id)
