@@ -9,7 +9,7 @@ use node::Stepped;
 use proto::Message as _;
 use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
 use proto::raftpb::{Entry, EntryType};
-use state::{LeaseId, Views};
+use state::{LeaseId, Rejected, Views};
 use wal::{SnapshotMark, Wal};
 
 use crate::asked::Standing;
@@ -73,6 +73,8 @@ impl Run {
         if self.unless_disk_failed(checked)? == Alive::No || self.settle()? == Alive::No {
             return Ok(Alive::No);
         }
+        // What the member has asked for by itself since is in the log, too.
+        self.check_log()?;
         let checked = self.check_state().and_then(|()| self.open_watch());
         self.unless_disk_failed(checked)
     }
@@ -148,8 +150,10 @@ impl Run {
         let told = self.model.apply(&request);
         let revision = self.model.revision();
         let Some(asked) = self.asked.logged(id)? else {
-            // Only the end of a lease is what a member asks by itself here.
-            return ensure(request.lease_revoke.is_some(), Checker::Log, || {
+            // A member asks by itself for the end of leases, and for its alarm where it is full.
+            let alarm = self.options.quota_bytes > 0
+                && request.alarm.is_some_and(|alarm| alarm.alarm == AlarmType::Nospace as i32);
+            return ensure(alarm || request.lease_revoke.is_some(), Checker::Log, || {
                 format!("entry {next} was never asked for: {request:?}")
             });
         };
@@ -158,6 +162,11 @@ impl Run {
             format!("entry {next} is {plain:?}, asked was {:?}", asked.request)
         })?;
         if let Standing::Answered { outcome, revision: answered } = &asked.standing {
+            // What a quota has no room for is done all the same, and only answered otherwise.
+            if *outcome == Err(Rejected::NoSpace) && told.is_ok() && self.options.quota_bytes > 0 {
+                self.report.over_quota += 1;
+                return Ok(());
+            }
             let right = *outcome == told && (*answered == revision || told.is_err());
             return ensure(right, Checker::Answer, || {
                 format!(

@@ -78,6 +78,10 @@ pub struct Report {
     pub power_cuts: u64,
     /// Times that only the process ended.
     pub kills: u64,
+    /// Times that the member was stopped in order.
+    pub stops: u64,
+    /// Requests that the quota had no room for.
+    pub over_quota: u64,
     /// Failures of the disk (without power cuts) that ended the process.
     pub failures: u64,
     /// Starts that came to nothing because the disk failed again.
@@ -110,6 +114,8 @@ impl Report {
         self.answers += other.answers;
         self.power_cuts += other.power_cuts;
         self.kills += other.kills;
+        self.stops += other.stops;
+        self.over_quota += other.over_quota;
         self.failures += other.failures;
         self.failed_starts += other.failed_starts;
         self.unanswered_done += other.unanswered_done;
@@ -233,6 +239,8 @@ impl Run {
     }
 
     fn act(&mut self) -> Checked {
+        // What failed before was survived, and excuses nothing any more.
+        self.tap.forget_failures();
         match self.random.below(100) {
             0..44 => self.ask(),
             44..56 => self.pass_time(),
@@ -253,6 +261,7 @@ impl Run {
                 self.plan_fault();
                 Ok(())
             }
+            96 => self.stop(),
             _ => {
                 let cut = self.random.chance(2, 3);
                 self.recover(cut)
@@ -346,6 +355,19 @@ impl Run {
         let is_off = self.disk.is_off();
         self.report.failures += u64::from(!is_off);
         let cut = is_off || self.random.chance(1, 2);
+        self.recover(cut)
+    }
+
+    /// An orderly end: the next start finds everything in the db file.
+    fn stop(&mut self) -> Checked {
+        let applied = self.member().applied().index;
+        let closed = self.member().close();
+        if self.survived(closed)? == Alive::No {
+            return self.recover_from_failure();
+        }
+        self.report.stops += 1;
+        self.committed_index = applied;
+        let cut = self.random.chance(1, 2);
         self.recover(cut)
     }
 
@@ -461,7 +483,7 @@ fn options(random: &mut Random) -> Options {
         snapshot_count: [3, 12, 40, 100_000][random.index(4)],
         max_snapshots: random.index(4),
         max_wals: random.index(4),
-        quota_bytes: -1,
+        quota_bytes: [-1, -1, -1, 90_000][random.index(4)],
         batch_interval: Duration::from_millis([50, 500, 60_000][random.index(3)]),
         batch_limit: [3, 20, 10_000][random.index(3)],
         request_bytes: 1 << 20,

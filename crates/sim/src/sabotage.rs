@@ -59,8 +59,9 @@ fn swap_leases(disk: &SimDisk) -> std::io::Result<()> {
     file.read_exact_at(&mut bytes, 0)?;
     // In the order of names the bucket of members follows, so this is the key, not a part of one.
     let name = b"lease\0\0\0\0\0\0\0\0";
-    let found = bytes.windows(name.len()).enumerate().filter(|(_, bytes)| bytes == name);
-    let places: Vec<usize> = found.map(|(at, _)| at + 5 + BEFORE_ELEMENTS).collect();
+    let starts = bytes.iter().enumerate().filter(|(_, byte)| **byte == name[0]).map(|(at, _)| at);
+    let found = starts.filter(|at| bytes[*at..].starts_with(name));
+    let places: Vec<usize> = found.map(|at| at + 5 + BEFORE_ELEMENTS).collect();
     for at in places {
         let Some(elements) = bytes.get(at..at + 2 * ELEMENT) else { continue };
         let number = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| elements[at + byte]));

@@ -47,6 +47,10 @@ impl Tap {
         self.inner.is_off() || self.shared.failures.load(Ordering::Relaxed) > 0
     }
 
+    pub(crate) fn forget_failures(&self) {
+        self.shared.failures.store(0, Ordering::Relaxed);
+    }
+
     fn note<T>(
         &self,
         what: &str,
