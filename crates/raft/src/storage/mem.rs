@@ -151,6 +151,8 @@ impl<P: Payload> Storage<P> for MemStorage<P> {
         }
         let first = self.first_index();
         let (lo, hi) = ((range.start - first) as usize, (range.end - first) as usize);
+        // Most reads are of a whole batch; a byte limit may cut a long one short.
+        into.reserve(hi.saturating_sub(lo).min(1024));
         let mut bytes = 0u64;
         for (at, entry) in self.entries.range(lo..hi.max(lo)).enumerate() {
             bytes = bytes.saturating_add(entry.size());
@@ -183,5 +185,105 @@ impl<P: Payload> Storage<P> for MemStorage<P> {
 
     fn snapshot(&self) -> Result<Snapshot<P>, StorageError> {
         self.snapshot.clone().ok_or(StorageError::SnapshotTemporarilyUnavailable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryBody;
+    use alloc::string::ToString;
+
+    type Mem = MemStorage<&'static str>;
+
+    fn entry(term: u64, index: u64) -> Entry<&'static str> {
+        Entry { id: EntryId::new(term, index), body: EntryBody::Empty }
+    }
+
+    /// Entries 4 to 6 of terms 4 to 6, after a compacted entry 3.
+    fn storage() -> Mem {
+        let meta = SnapshotMeta { id: EntryId::new(3, 3), ..SnapshotMeta::default() };
+        let mut storage = MemStorage::at(meta);
+        storage.append((4..=6).map(|n| entry(n, n))).expect("no holes");
+        storage
+    }
+
+    fn terms(storage: &Mem) -> Vec<u64> {
+        storage.iter().map(|entry| entry.id.term.0).collect()
+    }
+
+    #[test]
+    fn terms_are_known_from_the_entry_before_the_first() {
+        let term = |index| storage().term(LogIndex(index));
+        assert_eq!(term(2), Err(StorageError::Compacted));
+        assert_eq!([term(3), term(4), term(6)], [Ok(Term(3)), Ok(Term(4)), Ok(Term(6))]);
+        assert_eq!(term(7), Err(StorageError::Unavailable));
+        assert_eq!((storage().first_index(), storage().last_index()), (LogIndex(4), LogIndex(6)));
+    }
+
+    #[test]
+    fn entries_are_given_by_size_but_one_at_least() {
+        let get = |lo, hi, max| {
+            let mut into = Vec::new();
+            storage()
+                .entries(LogIndex(lo)..LogIndex(hi), max, &mut into)
+                .map(|()| into.iter().map(|entry| entry.id.index.0).collect::<Vec<_>>())
+        };
+        let size = entry(4, 4).size();
+        assert_eq!(get(3, 5, u64::MAX), Err(StorageError::Compacted));
+        assert_eq!(get(4, 8, u64::MAX), Err(StorageError::Unavailable));
+        assert_eq!(get(4, 7, u64::MAX), Ok(alloc::vec![4, 5, 6]));
+        assert_eq!(get(4, 7, 0), Ok(alloc::vec![4]));
+        assert_eq!(get(4, 7, 2 * size), Ok(alloc::vec![4, 5]));
+        assert_eq!(get(5, 7, 3 * size - 1), Ok(alloc::vec![5, 6]));
+        assert_eq!(get(5, 5, u64::MAX), Ok(alloc::vec![]));
+    }
+
+    #[test]
+    fn an_append_replaces_the_end_and_leaves_no_hole() {
+        for (first, new, after) in [
+            (1, &[1, 2][..], &[4, 5, 6][..]),
+            (2, &[2, 3, 9, 9], &[9, 9]),
+            (5, &[8, 8], &[4, 8, 8]),
+            (7, &[7], &[4, 5, 6, 7]),
+            (4, &[], &[4, 5, 6]),
+        ] {
+            let mut storage = storage();
+            storage.append((first..).zip(new).map(|(at, term)| entry(*term, at))).expect("fits");
+            assert_eq!(terms(&storage), after, "{first} {new:?}");
+        }
+        let mut storage = storage();
+        let hole = storage.append([entry(8, 8)]);
+        assert_eq!(hole.map_err(|e| e.to_string()), Err(StorageError::Unavailable.to_string()));
+        assert_eq!(terms(&storage), [4, 5, 6]);
+    }
+
+    #[test]
+    fn compaction_keeps_the_term_of_the_last_entry_that_goes() {
+        let mut storage = storage();
+        assert_eq!(storage.compact(LogIndex(3)), Err(StorageError::Compacted));
+        assert_eq!(storage.compact(LogIndex(7)), Err(StorageError::Unavailable));
+        assert_eq!(storage.compact(LogIndex(5)), Ok(()));
+        assert_eq!((terms(&storage), storage.term(LogIndex(5))), (alloc::vec![6], Ok(Term(5))));
+        assert_eq!(storage.compact(LogIndex(6)), Ok(()));
+        assert_eq!((storage.first_index(), storage.last_index()), (LogIndex(7), LogIndex(6)));
+    }
+
+    #[test]
+    fn snapshots_only_get_newer() {
+        let mut storage = storage();
+        assert_eq!(storage.snapshot(), Err(StorageError::SnapshotTemporarilyUnavailable));
+        storage.create_snapshot(LogIndex(5), ConfState::default(), "five").expect("in the log");
+        let older = storage.create_snapshot(LogIndex(4), ConfState::default(), "four");
+        assert_eq!(older, Err(StorageError::SnapshotOutOfDate));
+        assert_eq!(storage.snapshot().map(|s| s.meta.id), Ok(EntryId::new(5, 5)));
+        let received = |index| {
+            let meta = SnapshotMeta { id: EntryId::new(7, index), ..SnapshotMeta::default() };
+            Snapshot { meta, data: "received" }
+        };
+        assert_eq!(storage.apply_snapshot(received(5)), Err(StorageError::SnapshotOutOfDate));
+        assert_eq!(storage.apply_snapshot(received(9)), Ok(()));
+        assert_eq!((storage.iter().len(), storage.last_index()), (0, LogIndex(9)));
+        assert_eq!(storage.term(LogIndex(9)), Ok(Term(7)));
     }
 }
