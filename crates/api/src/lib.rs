@@ -27,4 +27,4 @@ mod status;
 
 pub use door::Offer;
 pub use server::{ListenError, Server};
-pub use service::{Limits, Services};
+pub use service::{Keepalive, Limits, Services};

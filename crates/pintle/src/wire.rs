@@ -99,6 +99,7 @@ fn limits(config: &Config) -> api::Limits {
         txn_ops: size(config.limits.max_txn_ops),
         concurrent_streams: config.limits.max_concurrent_streams,
         watch_progress_interval: config.watch_progress_notify_interval,
+        keepalive: api::Keepalive::default(),
     }
 }
 

@@ -30,6 +30,30 @@ pub struct Limits {
     pub concurrent_streams: u32,
     /// `--watch-progress-notify-interval`.
     pub watch_progress_interval: Duration,
+    /// How connections are kept alive, and how often clients may ask whether they are.
+    pub keepalive: Keepalive,
+}
+
+/// gRPC's keepalive, from the server's side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `--grpc-keepalive-min-time`: a client that pings more often is sent away. Zero is gRPC's
+    /// own default of five minutes, as in etcd.
+    pub min_time: Duration,
+    /// `--grpc-keepalive-interval`: a client that was silent for so long is pinged. Zero: never.
+    pub interval: Duration,
+    /// `--grpc-keepalive-timeout`: how long a pinged client may stay silent. Zero: no pings.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            min_time: Duration::from_secs(5),
+            interval: Duration::from_secs(2 * 3600),
+            timeout: Duration::from_secs(20),
+        }
+    }
 }
 
 /// What a message may be larger than the largest request: gRPC's own envelope.
