@@ -2,15 +2,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use net::{InitialCluster, Scheme, Url, check_advertised, check_bindable, parse_urls};
+use net::{InitialCluster, Url, check_advertised, check_bindable, parse_urls};
 
 fuzz_target!(|text: &str| {
     if let Ok(url) = Url::parse(text) {
-        // The text of a unix socket may not read again: nothing escapes it anew.
-        if matches!(url.scheme(), Scheme::Http | Scheme::Https) {
-            let again = Url::parse(url.as_str()).expect("a URL's own text is read");
-            assert_eq!(again.as_str(), url.as_str());
-        }
+        let again = Url::parse(url.as_str()).expect("a URL's own text is read");
+        // White space at the end of an opaque part or of a query is the URL's where something
+        // followed it, which is gone if it was empty.
+        assert_eq!(again.as_str(), url.as_str().trim());
     }
     if let Ok(urls) = parse_urls(text) {
         assert!(urls.is_sorted());

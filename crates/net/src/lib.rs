@@ -16,10 +16,12 @@
 //!
 //! What it never knows: HTTP, gRPC, members, options by name.
 //!
-//! Files in reading order: `url`, `check`, `cluster`, `limit`, `listener`, `stream`, `machine`.
+//! Files in reading order: `url`, `escape`, `check`, `cluster`, `limit`, `listener`, `stream`,
+//! `machine`.
 
 mod check;
 mod cluster;
+mod escape;
 mod limit;
 mod listener;
 mod machine;

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::escape::{Piece, escape, escape_as_written, unescape};
+
 /// How a door is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scheme {
@@ -169,17 +171,37 @@ struct Parts {
     scheme: String,
     /// What follows `scheme:` when it does not begin with a slash.
     opaque: String,
-    /// What stands between the slashes, as it was written.
-    authority: Option<String>,
+    /// The path begins right behind `scheme:`.
+    omit_host: bool,
+    user: Option<User>,
     host: String,
     path: String,
+    written_path: String,
     query: Option<String>,
-    fragment: Option<String>,
+    /// As it was written, and what that means.
+    fragment: Option<(String, String)>,
+}
+
+/// What stands before the `@`.
+struct User {
+    name: String,
+    password: Option<String>,
 }
 
 impl Parts {
     fn split(input: &str) -> Result<Parts, BadUrl> {
         let (url, fragment) = cut(input, '#');
+        let mut parts = Parts::before_fragment(url)?;
+        if let Some(written) = fragment.filter(|text| !text.is_empty()) {
+            let fragment = unescape(written, Piece::Fragment);
+            let fragment =
+                fragment.map_err(|reason| BadUrl::Syntax { url: input.to_owned(), reason })?;
+            parts.fragment = Some((written.to_owned(), fragment));
+        }
+        Ok(parts)
+    }
+
+    fn before_fragment(url: &str) -> Result<Parts, BadUrl> {
         let wrap = |reason: String| BadUrl::Syntax { url: url.to_owned(), reason };
         if url.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
             return Err(wrap("net/url: invalid control character in URL".to_owned()));
@@ -189,7 +211,6 @@ impl Parts {
         let mut parts = Parts {
             scheme: scheme.to_ascii_lowercase(),
             query: query.map(str::to_owned),
-            fragment: fragment.filter(|text| !text.is_empty()).map(str::to_owned),
             ..Parts::default()
         };
         if !rest.starts_with('/') {
@@ -207,30 +228,68 @@ impl Parts {
         {
             let end = after.find('/').unwrap_or(after.len());
             let (authority, tail) = after.split_at(end);
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            let (user, host) = match authority.rsplit_once('@') {
+                Some((user, host)) => (Some(user), host),
+                None => (None, authority),
+            };
             parts.host = host_of(&parts.scheme, host).map_err(wrap)?;
-            parts.authority = Some(authority.to_owned());
+            parts.user = user.map(User::parse).transpose().map_err(wrap)?;
             path = tail;
+        } else {
+            parts.omit_host = true;
         }
         parts.path = unescape(path, Piece::Path).map_err(wrap)?;
+        path.clone_into(&mut parts.written_path);
         Ok(parts)
     }
 
+    /// What Go's `URL.String` makes of it.
     fn text(&self) -> String {
         let mut text = format!("{}:", self.scheme);
-        text.push_str(&self.opaque);
-        if let Some(authority) = &self.authority {
-            text.push_str("//");
-            text.push_str(authority);
+        if self.opaque.is_empty() {
+            self.push_hierarchy(&mut text);
+        } else {
+            text.push_str(&self.opaque);
         }
-        text.push_str(&self.path);
-        for (mark, piece) in [('?', &self.query), ('#', &self.fragment)] {
-            if let Some(piece) = piece {
-                text.push(mark);
-                text.push_str(piece);
-            }
+        if let Some(query) = &self.query {
+            text.push('?');
+            text.push_str(query);
+        }
+        if let Some((written, fragment)) = &self.fragment {
+            text.push('#');
+            text.push_str(&escape_as_written(written, fragment, Piece::Fragment));
         }
         text
+    }
+
+    fn push_hierarchy(&self, text: &mut String) {
+        let empty = self.host.is_empty() && self.user.is_none();
+        if !(empty && (self.omit_host || self.path.is_empty())) {
+            text.push_str("//");
+        }
+        if let Some(user) = &self.user {
+            text.push_str(&escape(&user.name, Piece::User));
+            if let Some(password) = &user.password {
+                text.push(':');
+                text.push_str(&escape(password, Piece::User));
+            }
+            text.push('@');
+        }
+        text.push_str(&escape(&self.host, Piece::Host));
+        text.push_str(&escape_as_written(&self.written_path, &self.path, Piece::Path));
+    }
+}
+
+impl User {
+    fn parse(text: &str) -> Result<User, String> {
+        let valid =
+            |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+        if !text.bytes().all(valid) {
+            return Err("net/url: invalid userinfo".to_owned());
+        }
+        let (name, password) = cut(text, ':');
+        let password = password.map(|password| unescape(password, Piece::User)).transpose()?;
+        Ok(User { name: unescape(name, Piece::User)?, password })
     }
 }
 
@@ -298,51 +357,6 @@ fn check_port(text: &str) -> Result<(), String> {
     Err(format!("invalid port {text:?} after host"))
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Piece {
-    Host,
-    Path,
-}
-
-fn unescape(text: &str, piece: Piece) -> Result<String, String> {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        if byte != b'%' {
-            if piece == Piece::Host && byte.is_ascii() && !host_byte(byte) {
-                let shown = char::from(byte).to_string();
-                return Err(format!("invalid character {shown:?} in host name"));
-            }
-            out.push(byte);
-            at += 1;
-            continue;
-        }
-        let escape = &bytes[at..bytes.len().min(at + 3)];
-        let value = hex_pair(escape)
-            // In a host only bytes above ASCII may be escaped, and the mark before an IPv6 zone.
-            .filter(|value| piece == Piece::Path || *value >= 0x80 || *value == b'%')
-            .ok_or_else(|| {
-                format!("invalid URL escape {:?}", String::from_utf8_lossy(escape).into_owned())
-            })?;
-        out.push(value);
-        at += 3;
-    }
-    String::from_utf8(out).map_err(|_| format!("invalid URL escape {text:?}"))
-}
-
-fn hex_pair(escape: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    match escape {
-        [b'%', high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
-        _ => None,
-    }
-}
-
-fn host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"".contains(&byte)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Scheme, Url, parse_urls};
@@ -407,6 +421,45 @@ mod tests {
             assert_eq!(url.as_str(), text, "{input}");
         }
         assert_eq!(Url::parse("unixs://a").expect("parses").scheme(), Scheme::Unixs);
+    }
+
+    /// The texts are those of Go's `URL.String`.
+    #[test]
+    fn what_is_escaped_stays_escaped_in_the_text() {
+        let cases = [
+            ("unix:///a b", "unix:///a%20b"),
+            ("unix:///a%01b", "unix:///a%01b"),
+            ("unix:///a%2fb", "unix:///a%2fb"),
+            ("unix:///a%2Fb c", "unix:///a/b%20c"),
+            ("unix://ä/ö", "unix://%C3%A4/%C3%B6"),
+            ("http://ä:1", "http://%C3%A4:1"),
+            ("http://m%2fe:s%40@a:1?b#c d", "http://m%2Fe:s%40@a:1?b#c%20d"),
+            ("http://a@b@c:1", "http://a%40b@c:1"),
+            ("unix:///x?", "unix:///x?"),
+            ("unix:///x#", "unix:///x"),
+            ("unix:///x#a%20b", "unix:///x#a%20b"),
+            ("unix:/x y", "unix:/x%20y"),
+            ("unix://", "unix:"),
+            ("unix:///a[b]", "unix:///a[b]"),
+            ("unix:///%41!", "unix:///%41!"),
+            ("unix:///a:b@c?d e", "unix:///a:b@c?d e"),
+            ("unix:a b?#c", "unix:a b?#c"),
+            ("unix:////a", "unix:////a"),
+            ("http://:%73@a:1", "http://:s@a:1"),
+            ("http://@a:1", "http://@a:1"),
+            ("http://u:@a:1", "http://u:@a:1"),
+            ("http://[fe80::1%25eth0]:1", "http://[fe80::1%25eth0]:1"),
+            ("unix:#/x", "unix:#/x"),
+            ("unixs://ua=thtp://anuunixs:%01劑", "unixs://ua=thtp://anuunixs:%01%E5%8A%91"),
+        ];
+        for (input, text) in cases {
+            let url = Url::parse(input).expect(input);
+            assert_eq!(url.as_str(), text, "{input}");
+            assert_eq!(Url::parse(text).expect(text).as_str(), text, "{input}");
+        }
+        let bad = "parse \"unix:///x#%zz\": invalid URL escape \"%zz\"";
+        assert_eq!(error("unix:///x#%zz"), bad);
+        assert_eq!(error("unix://u<@/a"), "parse \"unix://u<@/a\": net/url: invalid userinfo");
     }
 
     #[test]
