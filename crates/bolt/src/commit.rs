@@ -88,10 +88,11 @@ fn commit(
     let root = draft_pages(tx, loader, &mut draft);
     let mut plan = draft.plan;
     let prepared = root.and_then(|root| {
+        let txid = tx.base.next_txid()?;
         tx.freed.extend(freelist_run(&tx.base, loader)?);
         check_freed(&mut tx.freed, &writer.freelist, tx.base.high_water)?;
         write_pages(&mut plan, writer, shared)?;
-        let (high_water, txid) = (plan.high_water, tx.base.txid + 1);
+        let high_water = plan.high_water;
         Ok(Meta { root, high_water, freelist: NO_FREELIST, txid, ..tx.base })
     });
     let meta = match prepared {

@@ -5,6 +5,10 @@ use crate::page::{HEADER_LEN, META_FLAG};
 /// `freelist` of a file that does not store its free pages: they are found by a walk.
 pub(crate) const NO_FREELIST: u64 = u64::MAX;
 
+/// The last transaction that a file can have: the numbers must not begin again, for the newest
+/// state is the one with the highest.
+const LAST_TXID: u64 = u64::MAX - 1;
+
 const MAGIC: u32 = 0xED0C_DAED;
 const VERSION: u32 = 2;
 /// Page header and meta together.
@@ -87,6 +91,12 @@ impl Meta {
         self.txid % 2
     }
 
+    /// The number of the transaction that follows this one.
+    pub(crate) fn next_txid(&self) -> Result<u64, Error> {
+        let next = self.txid.checked_add(1).filter(|next| *next <= LAST_TXID);
+        next.ok_or(Error::corrupt(self.slot(), "transaction ids are used up"))
+    }
+
     /// The length of the file up to the high water mark.
     pub(crate) fn len_bytes(&self) -> u64 {
         self.high_water.saturating_mul(u64::from(self.page_size))
@@ -95,6 +105,9 @@ impl Meta {
     /// What a valid checksum does not promise: that the numbers make sense together.
     pub(crate) fn plausible(&self) -> Result<(), Error> {
         let pages = 2..self.high_water;
+        if self.txid > LAST_TXID {
+            return Err(Error::corrupt(self.slot(), "transaction id out of range"));
+        }
         if !pages.contains(&self.root) {
             return Err(Error::corrupt(self.slot(), "root page out of range"));
         }

@@ -288,3 +288,43 @@ fn a_second_opener_is_told_that_the_file_is_locked() {
     let error = Db::open(Arc::new(disk), Path::new(PATH), odd).unwrap_err();
     assert!(matches!(error, OpenError::PageSize(5000)));
 }
+
+/// Gives both metas this transaction id.
+fn number_metas(disk: &SimDisk, txid: u64) {
+    let file = disk.open(Path::new(PATH), Access::ReadWrite).unwrap();
+    for page in 0..2 {
+        let mut body = [0; 64];
+        file.read_exact_at(&mut body, page * PAGE_SIZE + 16).unwrap();
+        body[48..56].copy_from_slice(&txid.to_le_bytes());
+        let sum = body[..56].iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| {
+            (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        body[56..].copy_from_slice(&sum.to_le_bytes());
+        file.write_all_at(&body, page * PAGE_SIZE + 16).unwrap();
+    }
+}
+
+/// One more would be number 0: a commit that is older than all others, and lost at the next open.
+#[test]
+fn the_last_transaction_ids_are_errors() {
+    let disk = SimDisk::new(1);
+    drop(open(&disk, PAGE_SIZE as usize));
+    number_metas(&disk, u64::MAX);
+    assert!(matches!(try_open(&disk), Err(OpenError::Unusable { .. })));
+    assert!(matches!(try_image(&disk), Err(OpenError::Unusable { .. })));
+
+    number_metas(&disk, u64::MAX - 2);
+    let db = try_open(&disk).unwrap();
+    let mut tx = db.write();
+    tx.create_bucket(b"last").unwrap();
+    tx.commit().unwrap();
+    for _ in 0..2 {
+        let mut tx = db.write();
+        tx.create_bucket(b"none").unwrap();
+        assert!(matches!(tx.commit(), Err(Error::Corrupt { .. })));
+        drop(db.vacuum(4));
+    }
+    drop(db);
+    let names = try_open(&disk).unwrap().read().buckets().unwrap();
+    assert_eq!(names, [Bytes::from_static(b"last")]);
+}
