@@ -12,8 +12,8 @@ use env::{Disk, SimDisk};
 use fuzz::chunk;
 use libfuzzer_sys::fuzz_target;
 use mvcc::{Backend, KeyRange, Progress, Range};
-use proto::etcdserverpb::{AlarmType, InternalRaftRequest};
-use state::{Effect, EntryId, EntryRequest, Options, QuotaBytes, State, Version};
+use proto::etcdserverpb::AlarmType;
+use state::{Effect, EntryId, EntryRequest, Options, QuotaBytes, State};
 
 fuzz_target!(|data: &[u8]| {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
@@ -24,8 +24,6 @@ fuzz_target!(|data: &[u8]| {
         index += 1;
         let at = EntryId { index, term: 1 };
         match EntryRequest::read(&Bytes::copy_from_slice(chunk(&mut rest))) {
-            // Nobody proposes such a downgrade: the state would not open again.
-            Ok(EntryRequest::Request(request)) if downgrades_to_nothing(&request) => return,
             Ok(EntryRequest::Request(request)) => {
                 let Ok(applied) = state.apply(at, &request, true) else { return };
                 if let Effect::Compaction(job) = applied.effect {
@@ -46,11 +44,6 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(said(&state), before);
     assert_eq!(state.views().backend.db().check(), []);
 });
-
-fn downgrades_to_nothing(request: &InternalRaftRequest) -> bool {
-    let asked = request.downgrade_info_set.as_ref().filter(|asked| asked.enabled);
-    asked.is_some_and(|asked| asked.ver.parse::<Version>().is_err())
-}
 
 fn open(disk: &Arc<dyn Disk>) -> State {
     let options = bolt::Options { grow_bytes: 0, cache_bytes: 1 << 20, ..Default::default() };

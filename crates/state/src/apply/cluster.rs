@@ -98,12 +98,24 @@ impl State {
         Ok(Done::new(Reply::Nothing, Effect::ClusterVersion { before, now }))
     }
 
-    pub(super) fn set_downgrade(&mut self, set: &DowngradeInfoSetRequest) -> Done {
+    /// A target that is no version is not for this machine, nor for etcd, which does not start
+    /// again on what it made of it.
+    pub(super) fn set_downgrade(
+        &mut self,
+        at: EntryId,
+        set: &DowngradeInfoSetRequest,
+    ) -> Result<Done, Error> {
+        if set.enabled {
+            set.ver.parse::<Version>().map_err(|error| Error::Entry {
+                index: at.index,
+                reason: format!("downgrade target: {error}"),
+            })?;
+        }
         let target_version = if set.enabled { set.ver.clone() } else { String::new() };
         let downgrade = Downgrade { target_version, enabled: set.enabled };
         self.write([schema::downgrade(&downgrade)]);
         self.views.members.write().set_downgrade(downgrade);
-        Done::new(Reply::Nothing, Effect::DowngradeChanged)
+        Ok(Done::new(Reply::Nothing, Effect::DowngradeChanged))
     }
 
     pub(super) fn alarm(&mut self, request: AlarmRequest) -> Done {

@@ -179,7 +179,7 @@ impl State {
         } else if let Some(set) = &request.cluster_member_attr_set {
             self.set_member_attributes(at, set)
         } else if let Some(set) = &request.downgrade_info_set {
-            Ok(self.set_downgrade(set))
+            self.set_downgrade(at, set)
         } else if request.downgrade_version_test.is_some() {
             Ok(Reply::Nothing.into())
         } else if let Some(range) = &request.range {

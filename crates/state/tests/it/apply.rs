@@ -499,6 +499,21 @@ fn a_downgrade_is_noted_and_forgotten() {
     assert_eq!(record(&machine), bytes(r#"{"target-version":"","enabled":false}"#));
 }
 
+/// etcd writes it, and panics at its next start.
+#[test]
+fn a_downgrade_to_no_version_is_not_written() {
+    for ver in ["", "three", "3.6"] {
+        let mut machine = Machine::new();
+        let set = membershippb::DowngradeInfoSetRequest { enabled: true, ver: ver.into() };
+        let request =
+            InternalRaftRequest { downgrade_info_set: Some(Box::new(set)), ..Default::default() };
+        let at = machine.next_id();
+        machine.state.apply(at, &request, true).expect_err("not for us");
+        let machine = machine.restart(Options::default());
+        assert!(!machine.state.views().members.downgrade().enabled);
+    }
+}
+
 #[test]
 fn the_test_request_of_downgrades_does_nothing() {
     let mut machine = Machine::new();
