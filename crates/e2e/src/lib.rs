@@ -21,6 +21,7 @@
 //! |---|---|---|
 //! | `PINTLE_BIN` | the server under test; etcd itself proves the suites | built by cargo |
 //! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
+//! | `PINTLE_CLIENTS` | folder of the clients of other languages | `target/clients` |
 //! | `PINTLE_SEED` | where all chance comes from | 1 |
 //! | `PINTLE_ROUNDS` | how often the suites repeat that do | a few; see each suite |
 //!

@@ -98,8 +98,9 @@ fn end(client: &Client, compacted: i64, hashes: &mut Hashes) {
     if compacted > 0 {
         client.call(&CompactionRequest { revision, physical: true }).unwrap();
     }
-    client.call(&PutRequest { key: "last".into(), ..PutRequest::default() }).unwrap();
-    hash(client, &HashKvRequest { revision: 0 }, hashes);
+    let reply = client.call(&PutRequest { key: "last".into(), ..PutRequest::default() }).unwrap();
+    let revision = reply.header.unwrap().revision;
+    hash(client, &HashKvRequest { revision }, hashes);
     let root = || "root".to_owned();
     // They may be there already.
     let user =
