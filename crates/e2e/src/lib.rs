@@ -23,6 +23,7 @@
 //! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
 //! | `PINTLE_CLIENTS` | folder of the clients of other languages | `target/clients` |
 //! | `PINTLE_SEED` | where all chance comes from | 1 |
+//! | `PINTLE_ROUND_SEED` | one round only, of a suite that prints such seeds | |
 //! | `PINTLE_ROUNDS` | how often the suites repeat that do | a few; see each suite |
 //!
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
@@ -43,7 +44,7 @@ mod wait;
 
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
-pub use knobs::{rounds, seed};
+pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
 pub use programs::{Server, in_path, peer, root};
 pub use requests::{Answer, Generator, Mix, Request};

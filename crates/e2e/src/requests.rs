@@ -16,7 +16,8 @@ use proto::etcdserverpb::{
     AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest, CompactionRequest,
     DefragmentRequest, DeleteRangeRequest, HashKvRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
     LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest,
-    MemberListRequest, PutRequest, RangeRequest, RangeStreamResponse, StatusRequest, TxnRequest,
+    MemberListRequest, PutRequest, RangeRequest, RangeResponse, RangeStreamResponse, StatusRequest,
+    TxnRequest,
 };
 
 use crate::grpc::{Grpc, Status};
@@ -175,7 +176,7 @@ impl Generator {
                 73..76 => self.alarm(),
                 76..80 => self.auth(),
                 80..85 => self.maintenance(),
-                85..87 => Request::RangeStream(self.range()),
+                85..87 => Request::RangeStream(self.stream_of_range()),
                 _ => Request::Range(self.range()),
             };
             if self.is_wanted(&request) {
@@ -254,18 +255,22 @@ impl Generator {
     }
 }
 
+/// How the rows are cut into replies is up to the server; put together they are one reply.
 async fn range_stream(grpc: &Grpc, request: &RangeRequest) -> Answer {
-    let mut text = String::new();
-    let ended = async {
+    let whole = async {
+        let mut whole = RangeResponse::default();
         let mut call = grpc.open(streams::RANGE_STREAM).await?;
         call.send_last(request)?;
         while let Some(reply) = call.next::<RangeStreamResponse>().await? {
-            text.push_str(&format!("{reply:?}\n"));
+            let part = reply.range_response.unwrap_or_default();
+            // Header and count come with the last one only.
+            let early = whole.header.is_some() || whole.count > 0;
+            let kvs = [whole.kvs, part.kvs].concat();
+            whole = RangeResponse { kvs, more: part.more || early, ..part };
         }
-        Ok::<_, Status>(())
+        Ok::<_, Status>(whole)
     };
-    let ended = ended.await;
-    Answer { text: format!("{text}{ended:?}"), revision: 0 }
+    Answer { text: show(whole.await), revision: 0 }
 }
 
 async fn keep_alive(grpc: &Grpc, request: &LeaseKeepAliveRequest) -> Answer {

@@ -133,6 +133,16 @@ impl Generator {
         range
     }
 
+    /// A target without an order is sorted by after all, and then etcd 3.7.1 goes on behind the
+    /// wrong key and counts keys twice; so that is left out.
+    pub(super) fn stream_of_range(&mut self) -> RangeRequest {
+        let mut range = self.range();
+        if range.sort_order == 0 {
+            range.sort_target = 0;
+        }
+        range
+    }
+
     pub(super) fn compaction(&mut self) -> CompactionRequest {
         let revision =
             if self.random.chance(1, 4) { self.any_revision() } else { self.live_revision() };

@@ -18,11 +18,7 @@ const FLAGS: [&str; 4] = [
 #[test]
 fn replies_are_the_same() {
     let Some((pintle, etcd)) = Server::both() else { return };
-    let seed = e2e::seed("differential");
-    let mut seeds = Random::new(seed);
-    for round in 0..e2e::rounds(6) {
-        let seed = seeds.next_u64();
-        eprintln!("differential: round {round}, its own seed {seed}");
+    for seed in e2e::round_seeds("differential", 6) {
         compare(&pintle, &etcd, seed);
     }
 }
@@ -62,11 +58,13 @@ fn compare(pintle: &Server, etcd: &Server, seed: u64) {
         before.push(format!("{request:?}\n    {}", expected.text));
         assert!(
             answer == expected,
-            "seed {seed}, request {number} of {count}; the last five, and etcd's answers:\n{}\n\
-             pintle's answer, and its folder {}:\n    {}",
+            "PINTLE_ROUND_SEED={seed}, request {number} of {count}; the last five, and etcd's answers:\n{}\n\
+             pintle's answer, and its folder {}:\n    {}\netcd has {:?}\npintle has {:?}",
             before[before.len().saturating_sub(5)..].join("\n"),
             ours.scratch.path().display(),
-            answer.text
+            answer.text,
+            theirs.client.call(&e2e::everything(0)),
+            ours.client.call(&e2e::everything(0)),
         );
         generator.learn(&request, &answer);
         if number == count / 2 {

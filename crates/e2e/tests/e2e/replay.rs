@@ -29,11 +29,7 @@ const FLAGS: [&str; 4] =
 #[test]
 fn the_log_of_etcd_leads_to_its_db() {
     let Some(etcd) = Server::etcd() else { return };
-    let seed = e2e::seed("replay");
-    let mut seeds = Random::new(seed);
-    for round in 0..e2e::rounds(5) {
-        let seed = seeds.next_u64();
-        eprintln!("replay: round {round}, its own seed {seed}");
+    for seed in e2e::round_seeds("replay", 5) {
         replay(&etcd, seed);
     }
 }
