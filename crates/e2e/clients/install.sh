@@ -9,6 +9,9 @@ mkdir -p "$TO"
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# need <program>: fails and says so where it is not here.
+need() { have "$1" || { echo "there is no $1" >&2; return 1; }; }
+
 # part <name> <function>: a part is there once its mark is, which names the sources it was made of.
 part() {
   local name=$1 mark=$TO/$1.done sum
@@ -20,32 +23,33 @@ part() {
     echo "client $name: ready" >&2
   else
     rm -f "$mark"
-    echo "client $name: SKIPPED" >&2
+    echo "client $name: SKIPPED, see above" >&2
   fi
 }
 
 make_go() {
-  have go && env -C "$HERE/go" GOFLAGS=-mod=readonly CGO_ENABLED=0 \
+  need go && env -C "$HERE/go" GOFLAGS=-mod=readonly CGO_ENABLED=0 \
     go build -trimpath -o "$TO/goclient" .
 }
 
 make_python() {
-  have python3 && python3 -m venv "$TO/python" &&
+  need python3 && python3 -m venv "$TO/python" &&
     "$TO/python/bin/pip" install -q -r "$HERE/python/requirements.txt"
 }
 
 make_node() {
-  have npm && mkdir -p "$TO/node" &&
+  need npm && mkdir -p "$TO/node" &&
     cp "$HERE/node/"{package.json,package-lock.json,main.js} "$TO/node" &&
     npm --prefix "$TO/node" ci --silent --no-fund --no-audit
 }
 
 # The crate asks for protoc; a Python package has it where the machine has not.
 make_rust() {
-  have cargo || return
+  need cargo || return
   local protoc=${PROTOC:-protoc}
   if ! have "$protoc"; then
-    python3 -m venv "$TO/protoc" && "$TO/protoc/bin/pip" install -q grpcio-tools==1.85.1 || return
+    need python3 && python3 -m venv "$TO/protoc" &&
+      "$TO/protoc/bin/pip" install -q grpcio-tools==1.85.1 || return
     protoc=$TO/protoc/protoc
     # shellcheck disable=SC2016 # the wrapper expands it
     printf '#!/bin/sh\nexec "%s" -m grpc_tools.protoc "$@"\n' "$TO/protoc/bin/python" >"$protoc"
