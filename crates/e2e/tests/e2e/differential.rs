@@ -7,6 +7,8 @@ use e2e::{Client, Generator, Member, Mix, Scratch, Server};
 use env::Random;
 use proto::etcdserverpb::{CompactionRequest, HashKvRequest, HashRequest, PutRequest};
 
+use crate::tools::dumped_log;
+
 /// Both tell clients the same address, so that even the hash of the whole db is the same.
 const FLAGS: [&str; 4] = [
     "--heartbeat-interval=10",
@@ -73,6 +75,7 @@ fn compare(pintle: &Server, etcd: &Server, seed: u64) {
         }
     }
     compare_files(&ours, &theirs, seed);
+    compare_logs(ours, theirs, seed);
 }
 
 /// All that clients cannot read is the same too: the hash of the whole db says so, once nothing
@@ -88,4 +91,17 @@ fn compare_files(ours: &Side, theirs: &Side, seed: u64) {
         (hash, hash_kv)
     });
     assert_eq!(hashes[0], hashes[1], "seed {seed}: the hash of all buckets");
+}
+
+/// `etcd-dump-logs` reads the same entries out of both logs.
+fn compare_logs(mut ours: Side, mut theirs: Side, seed: u64) {
+    let logs = [&mut ours, &mut theirs].map(|side| {
+        side.member.stop().unwrap();
+        dumped_log(&side.member.data(), side.scratch.path())
+    });
+    let [Some(actual), Some(expected)] = logs else { return };
+    for (number, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+        assert_eq!(actual, expected, "seed {seed}: entry {number} of the log");
+    }
+    assert_eq!(actual.len(), expected.len(), "seed {seed}: entries of the log");
 }

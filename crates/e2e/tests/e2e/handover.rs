@@ -2,12 +2,10 @@
 //!
 //! The long form: `PINTLE_ROUNDS=50 cargo test --release -p e2e handover -- --nocapture`.
 
-use std::path::Path;
-use std::process::Command;
-
-use e2e::{Member, Outcome, Scratch, Server};
+use e2e::{Member, Scratch, Server};
 use env::Random;
 
+use crate::tools::accepted_by_tools;
 use crate::writers::Writers;
 
 #[test]
@@ -40,20 +38,4 @@ fn etcd_and_pintle_take_turns_on_one_directory() {
         writers.verify(&member);
     }
     eprintln!("handover: {} writes were acknowledged and are there", writers.acknowledged());
-}
-
-/// What others have written to look into these files finds nothing wrong with them.
-fn accepted_by_tools(data: &Path, folder: &Path, done: &str) {
-    if let Some(bbolt) = e2e::peer("bbolt") {
-        let mut command = Command::new(bbolt);
-        let outcome = e2e::run(command.arg("check").arg(data.join("member/snap/db")), "", folder);
-        let Outcome { code, stdout, stderr } = outcome.unwrap();
-        assert!(code == 0 && stdout.contains("OK"), "bbolt, {done}:\n{stdout}{stderr}");
-    }
-    if let Some(dump_logs) = e2e::peer("etcd-dump-logs") {
-        let outcome = e2e::run(Command::new(dump_logs).arg(data), "", folder);
-        let Outcome { code, stdout, stderr } = outcome.unwrap();
-        let whole = code == 0 && stdout.contains("count is :");
-        assert!(whole, "etcd-dump-logs, {done}:\n{stdout}{stderr}");
-    }
 }

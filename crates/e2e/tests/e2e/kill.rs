@@ -4,6 +4,7 @@
 
 use e2e::{Member, Scratch, Server};
 
+use crate::tools::accepted_by_tools;
 use crate::writers::Writers;
 
 #[test]
@@ -18,6 +19,7 @@ fn every_acknowledged_write_survives_kill_9() {
     writers.grant_leases(&member);
     for round in 1..=e2e::rounds(8) {
         writers.write_until(&mut member, |member| member.kill().unwrap());
+        accepted_by_tools(&member.data(), scratch.path(), &format!("killed in round {round}"));
         member.restart(&pintle).unwrap();
         writers.verify(&member);
         if round % 3 == 0 {

@@ -6,5 +6,6 @@ mod handover;
 mod kill;
 mod replay;
 mod snapshot;
+mod tools;
 mod transcripts;
 mod writers;
