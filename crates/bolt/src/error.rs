@@ -1,6 +1,10 @@
 use std::io;
 use std::path::PathBuf;
 
+/// What is done to an open file without changing it.
+pub(crate) const READ_PAGE: &str = "read a page of";
+pub(crate) const READ_IMAGE: &str = "read an image of";
+
 /// What an operation on an open db came back with instead of its result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +56,12 @@ impl Error {
 
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { action, source }
+    }
+
+    /// Whether something could not be written, or not be made durable. After that nobody knows what
+    /// the disk has, and a later sync would not tell.
+    pub fn is_write_failure(&self) -> bool {
+        matches!(self, Self::Io { action, .. } if ![READ_PAGE, READ_IMAGE].contains(action))
     }
 
     /// Whether the disk was full.

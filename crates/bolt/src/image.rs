@@ -1,3 +1,4 @@
+use crate::error::READ_IMAGE;
 use crate::{Error, ReadTx};
 
 impl ReadTx {
@@ -40,7 +41,7 @@ impl ReadTx {
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let file = &self.snapshot.pager().file;
             let read = file.read_at(rest, offset + done as u64);
-            match read.map_err(Error::io("read an image of"))? {
+            match read.map_err(Error::io(READ_IMAGE))? {
                 0 => {
                     rest.fill(0);
                     break;

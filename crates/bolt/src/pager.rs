@@ -5,6 +5,7 @@ use env::File;
 
 use crate::Error;
 use crate::cache::PageCache;
+use crate::error::READ_PAGE;
 use crate::meta::header;
 use crate::page::Page;
 
@@ -57,9 +58,7 @@ impl Pager {
     }
 
     fn fill(&self, bytes: &mut [u8], id: u64) -> Result<(), Error> {
-        self.file
-            .read_exact_at(bytes, id * self.page_size as u64)
-            .map_err(Error::io("read a page of"))
+        self.file.read_exact_at(bytes, id * self.page_size as u64).map_err(Error::io(READ_PAGE))
     }
 
     /// How many pages so many bytes need.

@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use env::Clock;
 use mvcc::Backend;
 use tokio::sync::{oneshot, watch};
 
 use crate::metrics;
-
-/// Pages that one step of the vacuum moves: a fraction of a millisecond of writing.
-const VACUUM_PAGES: usize = 64;
+use crate::vacuum::{LEAST_BYTES, STEP_PAGES, Vacuum};
 
 /// The handle of the thread. Clones are the same.
 #[derive(Debug, Clone)]
@@ -34,23 +34,35 @@ struct Todo {
     vacuums: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
+/// What the thread works on.
+struct Worker<D> {
+    committer: Committer,
+    backend: Backend,
+    clock: Arc<dyn Clock>,
+    vacuum: Vacuum,
+    done: D,
+}
+
 impl Committer {
     /// Starts the thread. `done` is called after each commit, and once with the failure that
     /// ends it.
-    pub(crate) fn start(
+    pub(crate) fn start<D>(
         backend: Backend,
-        done: impl Fn(Result<(), String>) + Send + 'static,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        clock: Arc<dyn Clock>,
+        done: D,
+    ) -> std::io::Result<(Self, JoinHandle<()>)>
+    where
+        D: Fn(Result<(), String>) + Send + 'static,
+    {
         let shared = Arc::new(Shared {
             todo: Mutex::default(),
             changed: Condvar::new(),
             commits: watch::Sender::new(0),
         });
         let this = Self { shared };
-        let thread = this.clone();
-        let join = std::thread::Builder::new()
-            .name("db".to_owned())
-            .spawn(move || thread.run(&backend, &done))?;
+        let vacuum = Vacuum::new(LEAST_BYTES);
+        let worker = Worker { committer: this.clone(), backend, clock, vacuum, done };
+        let join = std::thread::Builder::new().name("db".to_owned()).spawn(move || worker.run())?;
         Ok((this, join))
     }
 
@@ -83,62 +95,92 @@ impl Committer {
         self.shared.todo.lock().expect("no holder of this lock panics")
     }
 
-    fn next(&self) -> Todo {
-        let mut todo = self.todo();
-        loop {
-            if todo.sealed || todo.stop || !todo.vacuums.is_empty() {
-                let stop = todo.stop;
-                let next = std::mem::take(&mut *todo);
-                todo.stop = stop;
-                return next;
-            }
-            todo = self.shared.changed.wait(todo).expect("no holder of this lock panics");
-        }
+    /// What there is to do; nothing where that was long enough in coming.
+    fn next(&self, patience: Option<Duration>) -> Todo {
+        let idle = |todo: &mut Todo| !(todo.sealed || todo.stop || !todo.vacuums.is_empty());
+        let (todo, changed) = (self.todo(), &self.shared.changed);
+        let poisoned = "no holder of this lock panics";
+        let mut todo = match patience {
+            Some(time) => changed.wait_timeout_while(todo, time, idle).expect(poisoned).0,
+            None => changed.wait_while(todo, idle).expect(poisoned),
+        };
+        let stop = todo.stop;
+        let next = std::mem::take(&mut *todo);
+        todo.stop = stop;
+        next
     }
 
-    fn run(&self, backend: &Backend, done: &impl Fn(Result<(), String>)) {
+    fn take_sealed(&self) -> bool {
+        std::mem::take(&mut self.todo().sealed)
+    }
+}
+
+/// The file cannot be written, and the member was told.
+struct Failed;
+
+impl<D: Fn(Result<(), String>)> Worker<D> {
+    fn run(mut self) {
+        // Who asked for what is left over hears of it when the answers are dropped.
+        let _ = self.work();
+    }
+
+    fn work(&mut self) -> Result<(), Failed> {
         loop {
-            let todo = self.next();
-            if todo.sealed && !self.commit(backend, done) {
-                return;
+            let now = self.clock.now();
+            let due = self.vacuum.due(now, self.backend.db());
+            let todo = self.committer.next(due.map(|due| due.saturating_sub(now)));
+            if todo.sealed {
+                self.commit()?;
             }
             for answer in todo.vacuums {
+                let done = self.vacuum_all()?;
                 // Whoever asked may have gone away.
-                let _ = answer.send(self.vacuum_all(backend, done));
+                let _ = answer.send(done);
             }
-            if todo.stop && !self.todo().sealed {
-                return;
+            if todo.stop && !self.committer.todo().sealed {
+                return Ok(());
             }
+            let stepped = self.vacuum.step(self.backend.db(), || self.clock.now());
+            stepped.map_err(|error| self.fail(&error))?;
         }
     }
 
     /// Commits go on between the steps.
-    fn vacuum_all(
-        &self,
-        backend: &Backend,
-        done: &impl Fn(Result<(), String>),
-    ) -> Result<(), String> {
+    fn vacuum_all(&self) -> Result<Result<(), String>, Failed> {
         loop {
-            let step = backend.db().vacuum(VACUUM_PAGES).map_err(|error| error.to_string())?;
-            if !step.more {
-                return Ok(());
+            match self.backend.db().vacuum(STEP_PAGES) {
+                Ok(step) if !step.more => return Ok(Ok(())),
+                Ok(_) => {}
+                Err(error) if error.is_write_failure() && !error.is_disk_full() => {
+                    return Err(self.fail(&error));
+                }
+                Err(error) => return Ok(Err(error.to_string())),
             }
-            let sealed = std::mem::take(&mut self.todo().sealed);
-            if sealed && !self.commit(backend, done) {
-                return Err("the db file cannot be written".to_owned());
+            if self.committer.take_sealed() {
+                self.commit()?;
             }
         }
     }
 
-    fn commit(&self, backend: &Backend, done: &impl Fn(Result<(), String>)) -> bool {
+    fn commit(&self) -> Result<(), Failed> {
         let timer = metrics::BACKEND_COMMIT.start_timer();
-        let committed = backend.commit_sealed().map_err(|error| error.to_string());
+        let committed = self.backend.commit_sealed();
         timer.observe_duration();
-        let went_well = committed.is_ok();
-        // First what `done` tells, then the wake-up: who wakes looks at it, and waits for ever
-        // where it does not find this commit there.
-        done(committed.map(drop));
-        self.shared.commits.send_modify(|count| *count += 1);
-        went_well
+        match committed {
+            Ok(_) => {
+                // First what `done` tells, then the wake-up: who wakes looks at it, and waits for
+                // ever where it does not find this commit there.
+                (self.done)(Ok(()));
+                self.committer.shared.commits.send_modify(|count| *count += 1);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn fail(&self, error: &bolt::Error) -> Failed {
+        (self.done)(Err(error.to_string()));
+        self.committer.shared.commits.send_modify(|count| *count += 1);
+        Failed
     }
 }

@@ -34,6 +34,7 @@ mod running;
 mod snapshot;
 mod standing;
 mod stepped;
+mod vacuum;
 mod wire;
 
 pub use boot::World;

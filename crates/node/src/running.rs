@@ -38,7 +38,7 @@ impl Running {
         let (committer, db) = {
             let (standing, driver) = (Arc::clone(&booted.standing), Arc::clone(&driver));
             let failures = failures.clone();
-            Committer::start(backend, move |done| {
+            Committer::start(backend, Arc::clone(&world.clock), move |done| {
                 match done {
                     Ok(()) => standing.commits.count(),
                     Err(failure) => fail(&standing, &failures, &failure),

@@ -15,6 +15,7 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 use crate::boot::{Booted, World, boot_with};
 use crate::drive::{Answered, Flushed};
 use crate::queue::Proposal;
+use crate::vacuum::Vacuum;
 use crate::{Error, Fatal, Options};
 
 /// The answer to a request, with the store's revision after it.
@@ -31,15 +32,18 @@ pub struct Stepped {
     asked: BTreeMap<u64, oneshot::Receiver<Result<Answered, Error>>>,
     compactions: VecDeque<CompactJob>,
     segments: VecDeque<wal::NextSegmentJob>,
+    vacuum: Vacuum,
 }
 
 impl Stepped {
-    /// Opens the data directory, or begins in it. Log segments are closed at `segment_bytes`.
+    /// Opens the data directory, or begins in it. Log segments are closed at `segment_bytes`, and
+    /// half as many free bytes in the db file are worth a vacuum, as in a member of full size.
     pub fn boot(world: &World, options: &Options, segment_bytes: u64) -> Result<Self, Fatal> {
         let mut booted = boot_with(world, options, segment_bytes)?;
         let compactions = booted.drive.take_resumed_compaction().into_iter().collect();
         let (waiting, asked, segments) = Default::default();
-        Ok(Self { booted, waiting, asked, compactions, segments })
+        let vacuum = Vacuum::new(segment_bytes / 2);
+        Ok(Self { booted, waiting, asked, compactions, segments, vacuum })
     }
 
     /// Queues a request for the next step and says its id, which it also has in the log.
@@ -88,6 +92,12 @@ impl Stepped {
             self.booted.standing.commits.count();
         }
         Ok(committed.is_some())
+    }
+
+    /// Moves the end of the db file down a little, if that is due; whether it was.
+    pub fn vacuum(&mut self, now: Duration) -> Result<bool, Fatal> {
+        let backend = &self.booted.drive.state().views().backend;
+        Ok(self.vacuum.step(backend.db(), || now).map_err(mvcc::Error::from)?)
     }
 
     /// Does a part of the oldest compaction; `None` where there is none.

@@ -98,6 +98,8 @@ pub struct Report {
     pub purged: u64,
     /// Compactions that came to their end.
     pub compactions: u64,
+    /// Steps of the vacuum that the member found due.
+    pub vacuums: u64,
     /// Reads that were recorded.
     pub reads: u64,
     /// Events that were watched.
@@ -124,6 +126,7 @@ impl Report {
         self.snapshots += other.snapshots;
         self.purged += other.purged;
         self.compactions += other.compactions;
+        self.vacuums += other.vacuums;
         self.reads += other.reads;
         self.events += other.events;
         self.expired += other.expired;
@@ -378,7 +381,7 @@ impl Run {
             return self.recover_from_failure();
         }
         self.note_committed();
-        Ok(())
+        self.vacuum_if_due()
     }
 
     fn compact(&mut self) -> Checked {
@@ -387,6 +390,15 @@ impl Run {
         let done = matches!(stepped, Ok(Some(mvcc::Progress::Done)));
         self.report.compactions += u64::from(done);
         if self.survived(stepped)? == Alive::No { self.recover_from_failure() } else { Ok(()) }
+    }
+
+    /// As the thread does that has just committed.
+    fn vacuum_if_due(&mut self) -> Checked {
+        // A run is short, and the vacuum waits for longer than that.
+        let now = self.clock.now() * 20;
+        let step = self.member().vacuum(now);
+        self.report.vacuums += u64::from(matches!(step, Ok(true)));
+        if self.survived(step)? == Alive::No { self.recover_from_failure() } else { Ok(()) }
     }
 
     fn vacuum(&mut self) -> Checked {

@@ -66,6 +66,7 @@ fn unseen(sum: &Report) -> Vec<&'static str> {
         (sum.snapshots, "snapshots"),
         (sum.purged, "purged segments"),
         (sum.compactions, "compactions"),
+        (sum.vacuums, "vacuum steps"),
         (sum.reads, "reads"),
         (sum.events, "events"),
         (sum.expired, "expired leases"),
