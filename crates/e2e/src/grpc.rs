@@ -42,11 +42,21 @@ pub struct Grpc {
 impl Grpc {
     /// Connects; needs to be in a runtime.
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+        Self::connect_with_windows(address, 16 << 20, 64 << 20).await
+    }
+
+    /// As [`Grpc::connect`], with room for so many bytes that nobody has read: of each call, and of
+    /// all together.
+    pub async fn connect_with_windows(
+        address: SocketAddr,
+        of_call: u32,
+        of_all: u32,
+    ) -> anyhow::Result<Self> {
         let socket = TcpStream::connect(address).await.context("connecting for gRPC")?;
         socket.set_nodelay(true)?;
         let (sender, connection) = h2::client::Builder::new()
-            .initial_window_size(16 << 20)
-            .initial_connection_window_size(64 << 20)
+            .initial_window_size(of_call)
+            .initial_connection_window_size(of_all)
             .max_frame_size(1 << 20)
             .handshake(socket)
             .await

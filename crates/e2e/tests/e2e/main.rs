@@ -1,5 +1,6 @@
 //! End-to-end suites against real binaries; see the crate's own words for the variables.
 
+mod both;
 mod clients;
 mod differential;
 mod handover;
@@ -8,4 +9,5 @@ mod replay;
 mod snapshot;
 mod tools;
 mod transcripts;
+mod watch;
 mod writers;
