@@ -25,11 +25,15 @@ pub(crate) struct Talk {
     _scratch: Scratch,
 }
 
-/// Holds the conversation with a new member of each kind, or with none where one is missing.
-pub(crate) fn same(flags: &[&str], conversation: impl AsyncFn(&mut Talk)) {
+/// Holds the conversation with a new member of each kind, or with none where one is missing; with
+/// both at once, since much of it is waiting.
+pub(crate) fn same(flags: &[&str], conversation: impl AsyncFn(&mut Talk) + Sync) {
     let Some((pintle, etcd)) = Server::both() else { return };
-    let expected = hold(&etcd, flags, &conversation);
-    let actual = hold(&pintle, flags, &conversation);
+    let (actual, expected) = std::thread::scope(|scope| {
+        let expected = scope.spawn(|| hold(&etcd, flags, &conversation));
+        let actual = hold(&pintle, flags, &conversation);
+        (actual, expected.join().expect("etcd does what the test expects"))
+    });
     for (number, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
         assert_eq!(actual, expected, "note {number}");
     }
@@ -107,6 +111,12 @@ impl Talk {
     pub(crate) async fn compact(&mut self, revision: i64) {
         let request = CompactionRequest { revision, physical: true };
         soon("a compaction", self.grpc.call(&request)).await.unwrap();
+    }
+
+    /// Starts a member that was killed.
+    pub(crate) async fn restart(&mut self) {
+        self.member.restart(&self.server).unwrap();
+        self.grpc = Grpc::connect(self.member.address()).await.unwrap();
     }
 }
 

@@ -5,6 +5,7 @@ mod clients;
 mod differential;
 mod handover;
 mod kill;
+mod lease;
 mod replay;
 mod snapshot;
 mod tools;

@@ -29,14 +29,14 @@ use crate::both::{Talk, soon};
 const SILENCE: Duration = Duration::from_millis(100);
 
 /// One stream.
-struct Watching {
+pub(crate) struct Watching {
     call: Call,
     /// Came while something else was awaited.
     early: VecDeque<WatchResponse>,
 }
 
 impl Watching {
-    async fn open(grpc: &Grpc) -> Self {
+    pub(crate) async fn open(grpc: &Grpc) -> Self {
         let call = soon("a watch stream", grpc.open(streams::WATCH)).await.unwrap();
         Self { call, early: VecDeque::new() }
     }
@@ -54,7 +54,7 @@ impl Watching {
     }
 
     /// Asks for a watcher, and the answer to that.
-    async fn create(&mut self, request: WatchCreateRequest) -> WatchResponse {
+    pub(crate) async fn create(&mut self, request: WatchCreateRequest) -> WatchResponse {
         self.send(RequestUnion::CreateRequest(request));
         self.next_that(|response| response.created).await
     }
@@ -89,7 +89,7 @@ impl Watching {
     }
 
     /// The events of one watcher up to a revision, in whatever pieces; no revision is in two.
-    async fn events_until(&mut self, watch_id: i64, last: i64) -> Vec<Event> {
+    pub(crate) async fn events_until(&mut self, watch_id: i64, last: i64) -> Vec<Event> {
         let mut events: Vec<Event> = Vec::new();
         while events.last().is_none_or(|event| revision(event) < last) {
             let response = self.next_that(|response| response.watch_id == watch_id).await;
@@ -106,7 +106,7 @@ impl Watching {
     }
 
     /// Notes down the next responses; of one revision they come in the order of their watchers.
-    async fn note_next(&mut self, talk: &mut Talk, count: usize) {
+    pub(crate) async fn note_next(&mut self, talk: &mut Talk, count: usize) {
         let mut responses = Vec::new();
         for _ in 0..count {
             responses.push(self.next().await);
@@ -120,7 +120,7 @@ impl Watching {
     }
 
     /// Notes down that nothing comes.
-    async fn note_silence(&mut self, talk: &mut Talk) {
+    pub(crate) async fn note_silence(&mut self, talk: &mut Talk) {
         let early: Vec<_> = self.early.drain(..).collect();
         talk.note("early", early);
         let silence = tokio::time::timeout(SILENCE, self.call.next::<WatchResponse>()).await;
@@ -134,7 +134,7 @@ fn at(response: &WatchResponse) -> i64 {
 }
 
 /// The revision at which it happened.
-fn revision(event: &Event) -> i64 {
+pub(crate) fn revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
@@ -147,6 +147,6 @@ fn on_range(key: &str, range_end: &str) -> WatchCreateRequest {
 }
 
 /// A watcher on everything.
-fn on_all() -> WatchCreateRequest {
+pub(crate) fn on_all() -> WatchCreateRequest {
     on_range("\0", "\0")
 }
