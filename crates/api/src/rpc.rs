@@ -114,12 +114,31 @@ impl Table {
 
     /// What gRPC answers for a path that is no row.
     pub(crate) fn unknown(&self, path: &str) -> Status {
-        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-        let text = if self.rows.values().any(|rpc| rpc.service == service) {
-            format!("unknown method {method} for service {service}")
-        } else {
-            format!("unknown service {service}")
+        let name = path.strip_prefix('/').unwrap_or(path);
+        let text = match name.rsplit_once('/') {
+            None => format!("malformed method name: {path:?}"),
+            Some((service, method)) if self.rows.values().any(|rpc| rpc.service == service) => {
+                format!("unknown method {method} for service {service}")
+            }
+            Some((service, _)) => format!("unknown service {service}"),
         };
         Status::new(crate::status::Code::Unimplemented, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_row_is_told_as_grpc_tells_it() {
+        let kind = Kind::Unary(|_, _, _| Box::pin(async { Ok(Bytes::new()) }));
+        let table = Table::new(vec![("a.S", "M", kind)]);
+        let text = |path| table.unknown(path).message;
+        assert!(table.find("/a.S/M").is_some());
+        assert_eq!(text("/a.S/N"), "unknown method N for service a.S");
+        assert_eq!(text("/b.S/M"), "unknown service b.S");
+        assert_eq!(text("/a.S/M/N"), "unknown service a.S/M");
+        assert_eq!(text("/a.S"), "malformed method name: \"/a.S\"");
     }
 }

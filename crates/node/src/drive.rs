@@ -68,15 +68,13 @@ pub(crate) struct Answered {
     pub(crate) revision: i64,
 }
 
-/// What [`Drive::flush`] found.
+/// What [`Drive::flush`] came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flushed {
-    /// The db file has everything.
-    Clean,
+pub(crate) struct Flush {
     /// A buffer was sealed and is to be committed.
-    Sealed,
-    /// A commit is under way; ask again after it.
-    Busy,
+    pub(crate) sealed: bool,
+    /// With so many commits the db file has all that was applied when the flush began.
+    pub(crate) commits: u64,
 }
 
 /// What a step wants done beside it.
@@ -163,15 +161,15 @@ impl Drive {
         Ok(std::mem::take(&mut self.beside))
     }
 
-    /// Closes the buffer of what is applied, so that it can be committed to the db file.
-    pub(crate) fn flush(&mut self) -> Flushed {
-        if self.seal() {
-            Flushed::Sealed
-        } else if self.parts.standing.commits.read() != self.seals {
-            Flushed::Busy
-        } else {
-            Flushed::Clean
-        }
+    /// Closes the buffer of what is applied, so that it can be committed to the db file. Where a
+    /// commit is under way, that has to wait: ask again after it, with what this call has said.
+    pub(crate) fn flush(&mut self, begun: Option<Flush>) -> Flush {
+        let sealed = begun.is_none_or(|begun| begun.commits > self.seals) && self.seal();
+        let commits = begun.map_or_else(
+            || self.seals + u64::from(self.parts.state.views().backend.pending().ops > 0),
+            |begun| begun.commits,
+        );
+        Flush { sealed, commits }
     }
 
     /// Brings everything to the db file and closes the log. Nobody may be committing any more.

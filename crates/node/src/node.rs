@@ -20,7 +20,7 @@ use tokio::sync::{oneshot, watch};
 use crate::boot::{Booted, World};
 use crate::compaction::Compactions;
 use crate::db::Committer;
-use crate::drive::{Answered, Beside, Drive, Flushed, no_space_alarm};
+use crate::drive::{Answered, Beside, Drive, no_space_alarm};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::queue::{Proposal, Queue};
@@ -186,6 +186,11 @@ impl Shared {
         let Ok(mut drive) = self.drive.try_lock() else { return };
         self.step(&mut drive, &mut Vec::new());
         drop(drive);
+        self.wake_if_queued();
+    }
+
+    /// For those who let go of the drive: who found it taken relies on them.
+    fn wake_if_queued(&self) {
         if self.queue.len() > 0 {
             self.wake();
         }
@@ -483,20 +488,23 @@ impl Node {
     /// Returns when all that is applied by now is in the db file.
     pub async fn flush(&self) -> Result<(), Error> {
         let mut commits = self.shared.committer.commits();
+        let mut begun = None;
         loop {
-            let flushed = self.shared.drive().flush();
-            match flushed {
-                Flushed::Clean => return Ok(()),
-                Flushed::Sealed => self.shared.committer.sealed(),
-                Flushed::Busy => {}
+            let flush = self.shared.drive().flush(begun);
+            // Whoever found the drive taken has left it to us to see to its request.
+            self.shared.wake_if_queued();
+            if flush.sealed {
+                self.shared.committer.sealed();
             }
-            commits.changed().await.map_err(|_| Error::Stopped)?;
+            // The count, and not the next wake-up: that may still be of a commit before.
+            if self.shared.standing.commits.read() >= flush.commits {
+                return Ok(());
+            }
             if self.shared.standing.stopped.is_up() {
                 return Err(Error::Stopped);
             }
-            if flushed == Flushed::Sealed {
-                return Ok(());
-            }
+            begun = Some(flush);
+            commits.changed().await.map_err(|_| Error::Stopped)?;
         }
     }
 
@@ -574,8 +582,14 @@ fn signed(value: u64) -> i64 {
 
 /// An alarm in protobuf's text form, as clients print it.
 fn alarm_text(alarm: &AlarmMember) -> String {
-    let kind = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |kind| kind.as_str_name());
-    format!("memberID:{} alarm:{kind}", alarm.member_id)
+    let kind = match AlarmType::try_from(alarm.alarm) {
+        Ok(kind) => kind.as_str_name().to_owned(),
+        Err(_) => alarm.alarm.to_string(),
+    };
+    match alarm.member_id {
+        0 => format!("alarm:{kind}"),
+        id => format!("memberID:{id} alarm:{kind}"),
+    }
 }
 
 /// Goes to the end of the runtime's queue. Unlike tokio's own yield it does not look for new I/O,
@@ -597,4 +611,17 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_are_told_as_protobuf_writes_them() {
+        let text = |member_id, alarm| alarm_text(&AlarmMember { member_id, alarm });
+        assert_eq!(text(7, 1), "memberID:7 alarm:NOSPACE");
+        assert_eq!(text(0, 2), "alarm:CORRUPT");
+        assert_eq!(text(1, 9), "memberID:1 alarm:9");
+    }
 }

@@ -13,7 +13,7 @@ use state::{EntryId, LeaseId, Renewal, Reply, Views};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::boot::{Booted, World, boot_with};
-use crate::drive::{Answered, Flushed};
+use crate::drive::Answered;
 use crate::queue::Proposal;
 use crate::vacuum::Vacuum;
 use crate::{Error, Fatal, Options};
@@ -82,7 +82,7 @@ impl Stepped {
 
     /// Closes the buffer of what is applied; whether there was one to close.
     pub fn seal(&mut self) -> bool {
-        self.booted.drive.flush() == Flushed::Sealed
+        self.booted.drive.flush(None).sealed
     }
 
     /// Commits the sealed buffer to the db file; whether there was one.
@@ -222,5 +222,25 @@ mod tests {
             let mut member = boot(&disk, &clock);
             assert_eq!(acknowledged(&mut member, &clock), 3, "seed {seed}");
         }
+    }
+
+    #[test]
+    fn a_flush_waits_for_what_was_applied_before_and_for_nothing_else() {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        acknowledged(&mut member, &clock);
+        let first = member.booted.drive.flush(None);
+        assert!(first.sealed);
+        // The commit of that buffer is under way when more is written.
+        acknowledged(&mut member, &clock);
+        let second = member.booted.drive.flush(None);
+        assert_eq!((second.sealed, second.commits), (false, first.commits + 1));
+        assert!(member.commit_sealed().expect("a commit"));
+        assert_eq!(member.booted.standing.commits.read(), first.commits);
+        assert!(member.booted.drive.flush(Some(second)).sealed);
+        acknowledged(&mut member, &clock);
+        assert!(member.commit_sealed().expect("a commit"));
+        assert_eq!(member.booted.standing.commits.read(), second.commits);
+        assert!(!member.booted.drive.flush(Some(second)).sealed, "it has what it came for");
     }
 }

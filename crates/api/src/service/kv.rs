@@ -29,7 +29,13 @@ pub(super) async fn range(
         services.node.read_barrier().await?;
     }
     let rows = services.node.range(&request)?;
-    Ok(reply::range(services.node.header(), &rows))
+    Ok(reply::range(header_of(&services, &rows), &rows))
+}
+
+/// The header of a range tells the revision that was read, not one that came since: clients watch
+/// from there on.
+fn header_of(services: &Services, rows: &RangeReply) -> ResponseHeader {
+    ResponseHeader { revision: rows.revision, ..services.node.header() }
 }
 
 /// A range in pieces, all of the revision that the first one saw.
@@ -45,11 +51,10 @@ pub(super) async fn range_stream(
     if !request.serializable {
         services.node.read_barrier().await?;
     }
-    let header = services.node.header();
     let limit = request.limit.max(0);
     let mut sent = 0;
     let mut chunk_rows = FIRST_CHUNK_ROWS;
-    let mut total = None;
+    let mut first = None;
     loop {
         request.limit = if limit == 0 { chunk_rows } else { chunk_rows.min(limit - sent) };
         let mut rows = services.node.range(&request)?;
@@ -57,7 +62,7 @@ pub(super) async fn range_stream(
             request.revision = rows.revision;
         }
         // What lies beyond the chunk counts in the first one alone.
-        let total = *total.get_or_insert(rows.count);
+        let (header, total) = *first.get_or_insert((header_of(&services, &rows), rows.count));
         sent += rows.kvs.len() as i64;
         let done = !rows.more || (limit > 0 && sent >= limit) || request.count_only;
         if done {

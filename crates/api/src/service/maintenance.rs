@@ -65,8 +65,13 @@ pub(super) async fn hash_kv(
 ) -> Result<Bytes, Status> {
     let request: HashKvRequest = decode(request)?;
     let hashed = services.node.hash_kv(request.revision).await?;
+    let mut header = services.node.header();
+    if request.revision == 0 {
+        // Clients that know no `hash_revision` take this one for it.
+        header.revision = hashed.revision;
+    }
     Ok(encode(&HashKvResponse {
-        header: Some(services.node.header()),
+        header: Some(header),
         hash: hashed.hash,
         compact_revision: hashed.compact_revision,
         hash_revision: hashed.revision,

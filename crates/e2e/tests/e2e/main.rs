@@ -4,6 +4,7 @@ mod both;
 mod clients;
 mod differential;
 mod handover;
+mod headers;
 mod kill;
 mod lease;
 mod replay;
