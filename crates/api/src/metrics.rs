@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use prometheus::{IntCounter, IntCounterVec, Opts, register_int_counter, register_int_counter_vec};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, exponential_buckets,
+    register_histogram, register_int_counter, register_int_counter_vec,
+};
 
 use crate::status::Code;
 
@@ -63,6 +66,53 @@ pub(crate) static SENT_BYTES: LazyLock<IntCounter> = LazyLock::new(|| {
     .expect("the name is registered once")
 });
 
+/// Makes a histogram of the send loop of watches; from 1 ms in fourteen doublings.
+fn send_loop(name: &str, help: &str) -> Histogram {
+    let buckets = exponential_buckets(0.001, 2.0, 14).expect("start and count are positive");
+    register_histogram!(HistogramOpts::new(name, help).buckets(buckets))
+        .expect("the name is registered once")
+}
+
+/// Events that were sent to watchers.
+pub(crate) static EVENTS: LazyLock<IntCounter> = LazyLock::new(|| {
+    register_int_counter!(
+        "etcd_debugging_mvcc_events_total",
+        "Total number of events sent by this member."
+    )
+    .expect("the name is registered once")
+});
+/// The time from events to the client's stream.
+pub(crate) static WATCH_SEND: LazyLock<Histogram> = LazyLock::new(|| {
+    send_loop(
+        "etcd_debugging_server_watch_send_loop_watch_stream_duration_seconds",
+        "The total duration in seconds of running through the send loop watch stream response all \
+         events.",
+    )
+});
+/// The same, divided by the number of events.
+pub(crate) static WATCH_SEND_EVENT: LazyLock<Histogram> = LazyLock::new(|| {
+    send_loop(
+        "etcd_debugging_server_watch_send_loop_watch_stream_duration_per_event_seconds",
+        "The average duration in seconds of running through the send loop watch stream response, \
+         per event.",
+    )
+});
+/// The time to answer a request of a watch stream.
+pub(crate) static WATCH_CONTROL: LazyLock<Histogram> = LazyLock::new(|| {
+    send_loop(
+        "etcd_debugging_server_watch_send_loop_control_stream_duration_seconds",
+        "The total duration in seconds of running through the send loop control stream response.",
+    )
+});
+/// The time to see which watchers are to hear of progress.
+pub(crate) static WATCH_PROGRESS: LazyLock<Histogram> = LazyLock::new(|| {
+    send_loop(
+        "etcd_debugging_server_watch_send_loop_progress_duration_seconds",
+        "The total duration in seconds of running through the progress loop control stream \
+         response.",
+    )
+});
+
 /// Counts a call by the version that its client says it has.
 pub(crate) fn count_client(kind: &str, api_version: Option<&str>) {
     REQUESTS.with_label_values(&[kind, api_version.unwrap_or("unknown")]).inc();
@@ -113,4 +163,9 @@ pub(crate) fn register() {
     LazyLock::force(&RECEIVED_BYTES);
     LazyLock::force(&SENT_BYTES);
     LazyLock::force(&REQUESTS);
+    LazyLock::force(&EVENTS);
+    LazyLock::force(&WATCH_SEND);
+    LazyLock::force(&WATCH_SEND_EVENT);
+    LazyLock::force(&WATCH_CONTROL);
+    LazyLock::force(&WATCH_PROGRESS);
 }

@@ -96,6 +96,11 @@ impl Db {
         ReadTx { snapshot: Arc::new(Snapshot { shared: Arc::clone(&self.shared), meta }) }
     }
 
+    /// How many transactions read at this moment.
+    pub fn open_read_transactions(&self) -> usize {
+        self.shared.state().readers.values().sum()
+    }
+
     /// A reader, and the pages that hold nothing of its state.
     pub(crate) fn read_with_free_pages(&self) -> (ReadTx, Vec<Run>) {
         // While a write transaction's seat is held no commit can come between the two.

@@ -149,7 +149,9 @@ impl Member {
         let answer = String::from_utf8_lossy(&answer);
         let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP reply without an end")?;
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Ok((code.context("an HTTP reply without a status")?, body.to_owned()))
+        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+        let body = if chunked { joined(body)? } else { body.to_owned() };
+        Ok((code.context("an HTTP reply without a status")?, body))
     }
 
     fn command(&self, log: File) -> Command {
@@ -190,6 +192,20 @@ impl Member {
 
     fn log_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.log", self.server.name, self.starts))
+    }
+}
+
+/// A body that came in chunks, each behind its length in hexadecimal.
+fn joined(mut chunks: &str) -> anyhow::Result<String> {
+    let mut body = String::new();
+    loop {
+        let (len, rest) = chunks.split_once("\r\n").context("a chunk without a length")?;
+        let len = usize::from_str_radix(len, 16).context("reading the length of a chunk")?;
+        if len == 0 {
+            return Ok(body);
+        }
+        body.push_str(rest.get(..len).context("a chunk that is cut short")?);
+        chunks = rest.get(len..).and_then(|it| it.strip_prefix("\r\n")).unwrap_or_default();
     }
 }
 

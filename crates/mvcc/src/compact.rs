@@ -89,6 +89,11 @@ impl CompactJob {
         self.revision
     }
 
+    /// Whether histories are still being trimmed; the db file comes after.
+    pub fn is_in_index(&self) -> bool {
+        matches!(self.phase, Phase::Waiting | Phase::Index(_))
+    }
+
     /// Records deleted so far.
     pub fn deleted(&self) -> usize {
         self.deleted

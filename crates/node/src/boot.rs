@@ -17,6 +17,7 @@ use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
+use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Fatal, Options};
 
@@ -41,6 +42,7 @@ pub(crate) struct Booted {
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) watchful: Watchful,
 }
 
 /// The log and consensus, as they were found or made.
@@ -306,6 +308,8 @@ impl Boot<'_> {
         let expiry =
             ExpiryOptions { retry: self.options.request_timeout(), ..ExpiryOptions::default() };
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
+        let too_long = self.options.warning_apply_duration;
+        let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
         let snapshots = Snapshots {
             disk: Arc::clone(&self.world.disk),
             snap_dir: self.snap_dir,
@@ -325,6 +329,7 @@ impl Boot<'_> {
             clockwork: Arc::clone(&clockwork),
             compactor: Compactor::new(self.options.auto_compaction, now),
             snapshots,
+            watchful: watchful.clone(),
         };
         let pace = Pace {
             tick: self.options.tick,
@@ -333,7 +338,7 @@ impl Boot<'_> {
             batch_limit: self.options.batch_limit,
         };
         let drive = Drive::new(parts, pace, now);
-        Booted { drive, cluster_id, member_id, ids, standing, clockwork }
+        Booted { drive, cluster_id, member_id, ids, standing, clockwork, watchful }
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use mvcc::{CompactJob, Progress};
+use env::Clock;
+use mvcc::{Backend, CompactJob, Progress};
 use tokio::sync::watch;
 
-use crate::metrics;
+use crate::{humane_bytes, metrics};
 
 /// How long a job waits for readers of what it is to drop.
 const RETRY: Duration = Duration::from_millis(10);
@@ -19,6 +20,13 @@ pub(crate) struct Compactions {
     jobs: Mutex<Option<mpsc::Sender<CompactJob>>>,
     stop: Arc<AtomicBool>,
     finished: watch::Receiver<i64>,
+}
+
+/// Where the thread works.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) backend: Backend,
 }
 
 /// How the thread works.
@@ -35,6 +43,7 @@ impl Compactions {
     /// what ends it before its time.
     pub(crate) fn start(
         pace: Pace,
+        site: Site,
         finished: i64,
         failed: impl Fn(mvcc::Error) + Send + 'static,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
@@ -45,7 +54,7 @@ impl Compactions {
         let join = std::thread::Builder::new().name("compaction".to_owned()).spawn(move || {
             while let Ok(job) = inbox.recv() {
                 let revision = job.revision();
-                match run(job, pace, &stopped) {
+                match run(job, pace, &site, &stopped) {
                     Ok(true) => done.send_modify(|finished| *finished = revision.max(*finished)),
                     Ok(false) => return,
                     Err(error) => return failed(error),
@@ -80,7 +89,14 @@ impl Compactions {
 }
 
 /// Whether the job was done to its end.
-fn run(mut job: CompactJob, pace: Pace, stop: &AtomicBool) -> Result<bool, mvcc::Error> {
+fn run(
+    mut job: CompactJob,
+    pace: Pace,
+    site: &Site,
+    stop: &AtomicBool,
+) -> Result<bool, mvcc::Error> {
+    let begun = site.clock.now();
+    let mut in_index = true;
     while !stop.load(Ordering::Acquire) {
         let timer = metrics::COMPACTION_PAUSE.start_timer();
         let before = job.deleted();
@@ -88,19 +104,50 @@ fn run(mut job: CompactJob, pace: Pace, stop: &AtomicBool) -> Result<bool, mvcc:
         // The name says milliseconds.
         metrics::COMPACTION_PAUSE.observe(timer.stop_and_discard() * 1000.0);
         metrics::COMPACTED_KEYS.inc_by((job.deleted() - before) as u64);
+        if in_index && !job.is_in_index() {
+            in_index = false;
+            metrics::INDEX_COMPACTION_PAUSE.observe(millis(site.clock.now() - begun));
+            tracing::info!(revision = job.revision(), "compact tree index");
+        }
         match progress {
             Progress::More => std::thread::park_timeout(pace.pause),
             Progress::Waiting => std::thread::park_timeout(RETRY),
             Progress::Done => {
-                tracing::info!(
-                    "compact-revision" = job.revision(),
-                    "number-of-keys-compacted" = job.deleted(),
-                    hash = job.hash().map(|hash| hash.hash),
-                    "finished scheduled compaction"
-                );
+                let took = site.clock.now() - begun;
+                metrics::COMPACTION_TOTAL.observe(millis(took));
+                metrics::COMPACTION_LAST.set(site.clock.unix().as_secs() as f64);
+                tell_finished(&job, took, &site.backend);
                 return Ok(true);
             }
         }
     }
     Ok(false)
+}
+
+fn tell_finished(job: &CompactJob, took: Duration, backend: &Backend) {
+    let (size, in_use) = (backend.db().size(), backend.db().size_in_use());
+    let hash = job.hash();
+    tracing::info!(
+        "compact-revision" = job.revision(),
+        took = ?took,
+        "number-of-keys-compacted" = job.deleted(),
+        hash = hash.as_ref().map(|hash| hash.hash),
+        "current-db-size-bytes" = size,
+        "current-db-size" = humane_bytes(size),
+        "current-db-size-in-use-bytes" = in_use,
+        "current-db-size-in-use" = humane_bytes(in_use),
+        "finished scheduled compaction"
+    );
+    if let Some(hash) = hash {
+        tracing::info!(
+            hash = hash.hash,
+            revision = hash.revision,
+            "compact-revision" = hash.compact_revision,
+            "storing new hash"
+        );
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

@@ -19,7 +19,7 @@ use raft::{
     ConfChange, Entry, EntryBody, HardState, LogIndex, MemStorage, RawNode, Ready, SoftState,
     StateRole, Storage as _, StorageAppend, StorageApply,
 };
-use state::{ConfChanged, Effect, EntryId, EntryRequest, Reply, State};
+use state::{ConfChanged, Effect, EntryId, EntryRequest, Outcome, Rejected, Reply, State};
 use wal::{EntryRef, MustSync, Wal};
 
 use crate::compactor::Compactor;
@@ -28,6 +28,8 @@ use crate::leases::Clockwork;
 use crate::queue::{Answer, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
+use crate::tally::{self, Kind, Tally};
+use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Error, Fatal, metrics};
 
@@ -58,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) clockwork: Arc<Clockwork>,
     pub(crate) compactor: Compactor,
     pub(crate) snapshots: Snapshots,
+    pub(crate) watchful: Watchful,
 }
 
 /// What came of a request.
@@ -349,6 +352,8 @@ impl Drive {
             .collect();
         let written = self.parts.wal.append(&refs, hard_state.map(wire::hard_state_pb))?;
         timer.observe_duration();
+        let written_bytes = self.parts.wal.written_bytes();
+        metrics::WAL_WRITE_BYTES.set(i64::try_from(written_bytes).unwrap_or(i64::MAX));
         if sync || written == MustSync::Yes {
             let timer = metrics::WAL_FSYNC.start_timer();
             self.parts.wal.sync()?;
@@ -427,7 +432,14 @@ impl Drive {
     ) -> Result<(), Fatal> {
         let id = request.header.as_ref().map_or(request.id, |header| header.id);
         let answer = self.answers.remove(&id);
+        let kind = Kind::of(request);
+        let lease_keys = self.lease_keys(request);
+        let is_new = at.index > self.parts.state.applied().index;
+        let begun = self.parts.watchful.now();
         let applied = self.parts.state.apply(at, request, answer.is_some())?;
+        if is_new {
+            self.tell(kind, begun, request, &applied.outcome, lease_keys);
+        }
         self.follow(now, applied.effect);
         if applied.raise_no_space {
             self.raise_no_space();
@@ -441,11 +453,43 @@ impl Drive {
         Ok(())
     }
 
+    fn lease_keys(&self, request: &InternalRaftRequest) -> usize {
+        let Some(revoke) = &request.lease_revoke else { return 0 };
+        let keys = self.parts.state.views().leases.keys(state::LeaseId(revoke.id));
+        keys.map_or(0, |keys| keys.len())
+    }
+
+    /// Counts what an entry did, and logs it where it took long or was refused.
+    fn tell(
+        &self,
+        kind: Kind,
+        begun: Duration,
+        request: &InternalRaftRequest,
+        outcome: &Outcome,
+        lease_keys: usize,
+    ) {
+        let took = self.parts.watchful.now().saturating_sub(begun);
+        let success = matches!(outcome, Ok(_) | Err(Rejected::Compacted));
+        tally::applied(kind, success, took);
+        if let Ok(reply) = outcome {
+            let txn = if let Reply::Txn(reply) = reply { Some(reply) } else { None };
+            Tally::of(request, txn, lease_keys).count();
+        }
+        self.parts.watchful.applied(took, request, outcome);
+    }
+
     fn follow(&mut self, now: Duration, effect: Effect) {
         match effect {
             Effect::Compaction(job) => self.beside.compactions.push(job),
-            Effect::LeaseGranted(lease) => self.parts.clockwork.look().granted(now, lease),
-            Effect::LeaseRevoked(id) => self.parts.clockwork.look().revoked(id),
+            Effect::LeaseGranted(lease) => {
+                metrics::LEASES_GRANTED.inc();
+                metrics::LEASE_TTLS.observe(lease.ttl as f64);
+                self.parts.clockwork.look().granted(now, lease);
+            }
+            Effect::LeaseRevoked(id) => {
+                metrics::LEASES_REVOKED.inc();
+                self.parts.clockwork.look().revoked(id);
+            }
             Effect::LeasesCheckpointed(checkpoints) => {
                 let mut expiry = self.parts.clockwork.look();
                 for (id, remaining) in checkpoints {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mvcc::{HashKv, Hub};
+use prometheus::HistogramTimer;
 use proto::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, LeaseCheckpoint,
     LeaseCheckpointRequest, Member, RangeRequest, RequestHeader, ResponseHeader, StatusResponse,
-    TxnRequest,
 };
-use state::{LeaseId, MemberId, RangeReply, Renewal, Reply, TxnReply, Views};
+use state::{LeaseId, MemberId, Renewal, Reply, Views};
 use tokio::sync::{oneshot, watch};
 
 use crate::boot::{Booted, World};
@@ -25,6 +25,8 @@ use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::queue::{Proposal, Queue};
 use crate::standing::Standing;
+use crate::tally::{self, Kind};
+use crate::watchful::Watchful;
 use crate::{Error, SERVER_VERSION, metrics};
 
 /// Requests that may wait for the drive; more are refused.
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) watchful: Watchful,
     pub(crate) queue: Queue,
     pub(crate) drive: Mutex<Drive>,
     pub(crate) driver: Arc<OnceLock<Thread>>,
@@ -85,6 +88,8 @@ pub struct LeaseStanding {
 #[derive(Debug)]
 pub struct Image {
     tx: Arc<bolt::ReadTx>,
+    /// Measures how long the picture is kept.
+    _taken: HistogramTimer,
 }
 
 impl Image {
@@ -115,7 +120,7 @@ impl Image {
 
 impl Shared {
     pub(crate) fn new(booted: Booted, parts: Around) -> Self {
-        let Booted { drive, cluster_id, member_id, ids, standing, clockwork } = booted;
+        let Booted { drive, cluster_id, member_id, ids, standing, clockwork, watchful } = booted;
         let Around { world, driver, committer, compactions, segments, failure, limits } = parts;
         Self {
             views: drive.state().views().clone(),
@@ -125,6 +130,7 @@ impl Shared {
             ids,
             standing,
             clockwork,
+            watchful,
             queue: Queue::default(),
             drive: Mutex::new(drive),
             driver,
@@ -232,6 +238,16 @@ impl Drop for WakeOnDrop<'_> {
 impl Node {
     /// Sends a request through the log; answered when it is applied.
     pub async fn propose(&self, request: InternalRaftRequest) -> Result<(Reply, i64), Error> {
+        let begun = self.now();
+        let kind = Kind::of(&request);
+        let outcome = self.propose_once(request).await;
+        // As in etcd, a request that was refused when it was applied was answered well.
+        let success = matches!(outcome, Ok(_) | Err(Error::Rejected(_)));
+        tally::answered(kind, success, self.now().saturating_sub(begun));
+        outcome
+    }
+
+    async fn propose_once(&self, request: InternalRaftRequest) -> Result<(Reply, i64), Error> {
         let outcome = self.enqueue(request)?;
         let answered = tokio::time::timeout(self.shared.limits.request_timeout, async {
             self.see_to_step().await;
@@ -240,7 +256,10 @@ impl Node {
         match answered.await {
             Ok(Ok(answered)) => answered.map(|Answered { reply, revision }| (reply, revision)),
             Ok(Err(_)) => Err(Error::Stopped),
-            Err(_) => Err(Error::Timeout),
+            Err(_) => {
+                metrics::PROPOSALS_FAILED.inc();
+                Err(Error::Timeout)
+            }
         }
     }
 
@@ -290,18 +309,8 @@ impl Node {
         if standing.reads_freely.is_up() {
             return Ok(());
         }
+        metrics::READ_INDEX_FAILED.inc();
         Err(if standing.stopped.is_up() { Error::Stopped } else { Error::NoLeader })
-    }
-
-    /// Answers a range from what is applied.
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
-        Ok(self.shared.views.reader.range(&state::range_of(request))?.into())
-    }
-
-    /// Answers a transaction that only reads from what is applied.
-    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
-        let outcome = self.shared.views.read_txn(request);
-        Ok(outcome.map_err(|error| Error::Storage(error.to_string()))??)
     }
 
     /// Whether the db file has room for a request of this cost. If not, the alarm is raised
@@ -511,7 +520,8 @@ impl Node {
     /// A picture of the db file with all that is applied by now.
     pub async fn image(&self) -> Result<Image, Error> {
         self.flush().await?;
-        Ok(Image { tx: Arc::new(self.shared.views.backend.snapshot()) })
+        let taken = metrics::BACKEND_SNAPSHOT.start_timer();
+        Ok(Image { tx: Arc::new(self.shared.views.backend.snapshot()), _taken: taken })
     }
 
     /// Makes the db file as small as it can be. Nothing else waits for it.
@@ -556,6 +566,9 @@ impl Node {
         metrics::QUOTA_BYTES.set(quota_bytes(views));
         metrics::DB_SIZE.set(signed(views.backend.db().size()));
         metrics::DB_SIZE_IN_USE.set(signed(views.backend.db().size_in_use()));
+        metrics::OPEN_READS.set(signed(views.backend.db().open_read_transactions() as u64));
+        metrics::AUTH_REVISION.set(signed(views.auth.revision()));
+        self.refresh_labelled();
         metrics::KEYS.set(signed(views.reader.live_keys() as u64));
         metrics::CURRENT_REVISION.set(views.reader.current_revision());
         metrics::COMPACT_REVISION.set(views.reader.compact_revision());
@@ -564,6 +577,28 @@ impl Node {
         metrics::WATCHERS.set(signed(watch.watchers));
         metrics::SLOW_WATCHERS.set(signed(watch.slow_watchers()));
         metrics::PENDING_EVENTS.set(signed(watch.pending_events));
+    }
+
+    /// The gauges that say something by a label: what it was before is taken back.
+    fn refresh_labelled(&self) {
+        let Shared { member_id, views, .. } = &*self.shared;
+        let me = MemberId(*member_id).to_string();
+        metrics::CLUSTER_VERSION.reset();
+        if let Some(version) = views.members.cluster_version() {
+            let version = format!("{}.{}", version.major, version.minor);
+            metrics::CLUSTER_VERSION.with_label_values(&[version.as_str()]).set(1);
+        }
+        metrics::KNOWN_PEERS.reset();
+        for member in views.members.list() {
+            let remote = member.id.to_string();
+            metrics::KNOWN_PEERS.with_label_values(&[me.as_str(), remote.as_str()]).set(1);
+        }
+        metrics::ALARMS.reset();
+        for alarm in self.alarms() {
+            let kind = AlarmType::try_from(alarm.alarm).map_or("UNKNOWN", |it| it.as_str_name());
+            let id = MemberId(alarm.member_id).to_string();
+            metrics::ALARMS.with_label_values(&[id.as_str(), kind]).set(1);
+        }
     }
 
     fn now(&self) -> Duration {

@@ -48,12 +48,27 @@ pub struct Options {
     pub compaction_batch: usize,
     /// `--compaction-sleep-interval`.
     pub compaction_pause: Duration,
+    /// `--warning-apply-duration`: what takes longer is logged.
+    pub warning_apply_duration: Duration,
+    /// `--feature-gates`, all of them: name, stage, and whether it is on.
+    pub features: Vec<Feature>,
     /// `--unsafe-no-fsync`.
     pub no_fsync: bool,
     /// How many bytes of newest values are held in memory.
     pub value_budget_bytes: usize,
     /// How many bytes of db pages are held in memory.
     pub page_cache_bytes: usize,
+}
+
+/// A feature gate as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name.
+    pub name: &'static str,
+    /// `ALPHA` or `BETA`.
+    pub stage: &'static str,
+    /// Whether it is on.
+    pub enabled: bool,
 }
 
 impl Options {

@@ -11,13 +11,16 @@ use state::{MemberId, Version};
 use tokio::sync::watch;
 
 use crate::boot::{World, boot};
-use crate::compaction::{Compactions, Pace};
+use crate::compaction::{Compactions, Pace, Site};
 use crate::db::Committer;
 use crate::node::{Around, Limits, Node, Shared, fail};
 use crate::{Fatal, Options};
 
 /// The cluster version that a single member of this version sets.
 const CLUSTER_VERSION: Version = Version::new(3, 7);
+
+/// How often to look whether somebody leads.
+const LEADER_POLL: Duration = Duration::from_millis(5);
 
 /// A member that runs. Who holds this stops it.
 pub struct Running {
@@ -32,13 +35,14 @@ impl Running {
     pub fn start(world: World, options: Options) -> Result<Self, Fatal> {
         crate::metrics::register();
         let mut booted = boot(&world, &options)?;
+        crate::metrics::name_member(booted.member_id, &options.features);
         let (failures, failure) = watch::channel(None);
         let driver = Arc::new(OnceLock::<std::thread::Thread>::new());
         let backend = booted.drive.state().views().backend.clone();
         let (committer, db) = {
             let (standing, driver) = (Arc::clone(&booted.standing), Arc::clone(&driver));
             let failures = failures.clone();
-            Committer::start(backend, Arc::clone(&world.clock), move |done| {
+            Committer::start(backend.clone(), Arc::clone(&world.clock), move |done| {
                 match done {
                     Ok(()) => standing.commits.count(),
                     Err(failure) => fail(&standing, &failures, &failure),
@@ -57,7 +61,8 @@ impl Running {
         let (compactions, compaction) = {
             let (standing, failures) = (Arc::clone(&booted.standing), failures.clone());
             let pace = Pace { batch: options.compaction_batch, pause: options.compaction_pause };
-            Compactions::start(pace, finished, move |error| {
+            let site = Site { clock: Arc::clone(&world.clock), backend: backend.clone() };
+            Compactions::start(pace, site, finished, move |error| {
                 fail(&standing, &failures, &error.to_string());
             })
             .map_err(no_thread)?
@@ -131,12 +136,16 @@ impl Running {
     /// Proposes again while there is no leader yet.
     async fn propose(&self, request: InternalRaftRequest) -> Result<(), crate::Error> {
         loop {
-            match self.node.propose(request.clone()).await {
-                Err(crate::Error::NoLeader) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+            if self.node.has_leader() {
+                match self.node.propose(request.clone()).await {
+                    Err(crate::Error::NoLeader) => {}
+                    other => return other.map(drop),
                 }
-                other => return other.map(drop),
             }
+            if self.node.shared.standing.stopped.is_up() {
+                return Err(crate::Error::Stopped);
+            }
+            tokio::time::sleep(LEADER_POLL).await;
         }
     }
 

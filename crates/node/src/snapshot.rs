@@ -54,9 +54,14 @@ impl Snapshots {
             raftpb::SnapshotMetadata { conf_state: Some(mark.conf_state.clone()), index, term };
         let snapshot =
             raftpb::Snapshot { data: Some(mark.members.clone().into()), metadata: Some(metadata) };
-        let timer = metrics::SNAP_FSYNC.start_timer();
-        wal::snap::save(&*self.disk, &self.snap_dir, &snapshot)?;
+        let total = metrics::SNAP_SAVE.start_timer();
+        let timer = metrics::SNAP_MARSHAL.start_timer();
+        let bytes = wal::snap::encode(&snapshot);
         timer.observe_duration();
+        let timer = metrics::SNAP_FSYNC.start_timer();
+        wal::snap::save_encoded(&*self.disk, &self.snap_dir, &snapshot, &bytes)?;
+        timer.observe_duration();
+        total.observe_duration();
         let conf_state = Some(mark.conf_state.clone());
         wal.save_snapshot(&walpb::Snapshot { index, term, conf_state })?;
         wal.release_to(mark.at.index);

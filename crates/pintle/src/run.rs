@@ -243,9 +243,9 @@ fn warn_of_large_requests(logger: &Logger, config: &Config) {
         logger
             .warn("exceeded recommended request limit")
             .value("max-request-bytes", bytes)
-            .text("max-request-size", config::humane(bytes))
+            .text("max-request-size", node::humane_bytes(bytes))
             .value("recommended-request-bytes", RECOMMENDED_REQUEST_BYTES)
-            .text("recommended-request-size", config::humane(RECOMMENDED_REQUEST_BYTES))
+            .text("recommended-request-size", node::humane_bytes(RECOMMENDED_REQUEST_BYTES))
             .send();
     }
 }

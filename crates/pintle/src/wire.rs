@@ -135,10 +135,17 @@ fn options(config: &Config) -> node::Options {
         auto_compaction: auto_compaction(config.compaction.auto),
         compaction_batch: size(config.compaction.batch_limit),
         compaction_pause: config.compaction.sleep_interval,
+        warning_apply_duration: config.warning_apply_duration,
+        features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,
         value_budget_bytes: VALUE_BUDGET_BYTES,
         page_cache_bytes: PAGE_CACHE_BYTES,
     }
+}
+
+fn features(config: &Config) -> Vec<node::Feature> {
+    let gates = config.feature_gates.all();
+    gates.map(|(name, stage, enabled)| node::Feature { name, stage, enabled }).collect()
 }
 
 fn quota(config: &Config) -> i64 {

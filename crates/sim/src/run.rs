@@ -503,6 +503,8 @@ fn options(random: &mut Random) -> Options {
         auto_compaction: AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(10),
+        warning_apply_duration: Duration::from_millis(100),
+        features: Vec::new(),
         no_fsync: false,
         value_budget_bytes: [0, 500, 1 << 20][random.index(3)],
         page_cache_bytes: [64 << 10, 4 << 20][random.index(2)],

@@ -40,6 +40,16 @@ pub fn save(
     dir: &Path,
     snapshot: &raftpb::Snapshot,
 ) -> Result<Option<PathBuf>, Error> {
+    save_encoded(disk, dir, snapshot, &encode(snapshot))
+}
+
+/// As [`save`], of a snapshot whose bytes [`encode`] has made already.
+pub fn save_encoded(
+    disk: &dyn Disk,
+    dir: &Path,
+    snapshot: &raftpb::Snapshot,
+    bytes: &[u8],
+) -> Result<Option<PathBuf>, Error> {
     let (term, index) = place(snapshot);
     if index == 0 {
         return Ok(None);
@@ -48,7 +58,7 @@ pub fn save(
     let path = dir.join(&name);
     // etcd, too, removes what begins with "tmp" when it starts.
     let temporary = dir.join(format!("tmp-{}", name.trim_end_matches(".snap")));
-    let saved = write(disk, &temporary, &encode(snapshot)).and_then(|()| {
+    let saved = write(disk, &temporary, bytes).and_then(|()| {
         disk.rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
         disk.sync_dir(dir).map_err(Error::io("sync", dir))
     });

@@ -61,6 +61,8 @@ pub struct Wal {
     last_index: u64,
     /// The highest of all snapshot records.
     snapshot_index: u64,
+    /// Since the log was opened.
+    written_bytes: u64,
     encoder: Encoder,
     /// The segments that must not be purged, oldest first; the last one is appended to.
     held: Vec<Held>,
@@ -171,6 +173,7 @@ impl Wal {
             hard_state: HardState::default(),
             last_index: 0,
             snapshot_index: 0,
+            written_bytes: 0,
             encoder: Encoder::new(crc),
             held,
             tail,
@@ -322,6 +325,11 @@ impl Wal {
         }
     }
 
+    /// How many bytes were written to the log since it was opened, zeros ahead not counted.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes
+    }
+
     /// Records (durably) that the snapshot of this index was saved. It counts once a hard state
     /// that commits its index is durable, too; only then may older segments be released.
     pub fn save_snapshot(&mut self, snapshot: &walpb::Snapshot) -> Result<(), Error> {
@@ -377,6 +385,7 @@ impl Wal {
         let tail = &mut self.tail;
         tail.file.write_all_at(bytes, tail.offset)?;
         tail.offset += bytes.len() as u64;
+        self.written_bytes += bytes.len() as u64;
         let room = self.options.segment_bytes.saturating_sub(tail.offset);
         if self.options.sync && tail.offset > tail.written_to && room > 0 {
             // A sync takes half as long again when it must also record that reserved space is in

@@ -1,6 +1,7 @@
 //! The operator's HTTP: health, version, metrics.
 
 mod health;
+mod metrics;
 mod process;
 
 use std::sync::Arc;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
-use prometheus::{Encoder as _, TextEncoder};
 
 use crate::door::Offer;
 use crate::service::Services;
@@ -20,6 +20,7 @@ const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 /// Makes the metrics of this door visible before they count.
 pub(crate) fn register() {
     health::register();
+    metrics::register();
 }
 
 /// Answers a plain HTTP request.
@@ -36,7 +37,7 @@ pub(crate) async fn answer(
     }
     let path = request.uri.path();
     match path {
-        "/metrics" => metrics(services),
+        "/metrics" => metrics::answer(services),
         "/health" => get_only(request, health::health(services, request)).await,
         "/version" if offer != Offer::Metrics => {
             get_only(request, async { version(services) }).await
@@ -75,17 +76,6 @@ fn version(services: &Services) -> Response<Bytes> {
         body["etcdserver"], body["etcdcluster"], body["storage"]
     );
     typed(StatusCode::OK, JSON, body)
-}
-
-fn metrics(services: &Services) -> Response<Bytes> {
-    services.node.refresh_metrics();
-    process::refresh();
-    let encoder = TextEncoder::new();
-    let mut body = Vec::new();
-    match encoder.encode(&prometheus::gather(), &mut body) {
-        Ok(()) => typed(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body),
-        Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, format!("{failure}\n")),
-    }
 }
 
 fn not_found() -> Response<Bytes> {

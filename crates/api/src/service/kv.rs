@@ -25,10 +25,7 @@ pub(super) async fn range(
 ) -> Result<Bytes, Status> {
     let request: RangeRequest = decode(request)?;
     checks::range(&request)?;
-    if !request.serializable {
-        services.node.read_barrier().await?;
-    }
-    let rows = services.node.range(&request)?;
+    let rows = services.node.read_range(&request).await?;
     Ok(reply::range(header_of(&services, &rows), &rows))
 }
 

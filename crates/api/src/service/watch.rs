@@ -18,6 +18,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Services, decode};
 use crate::encode::{Encoder, part_len};
+use crate::metrics;
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
 
@@ -35,7 +36,11 @@ pub(super) async fn watch(
         while let Some(message) = session.outgoing.pop_front() {
             rpc::send(&mut *replies, message).await?;
         }
-        match std::future::poll_fn(|cx| session.poll(cx, &mut *requests)).await {
+        // What was begun by the last wake-up is on its way.
+        session.under_way.take().observe();
+        let wake = std::future::poll_fn(|cx| session.poll(cx, &mut *requests)).await;
+        session.under_way = UnderWay::begin(&wake);
+        match wake {
             Wake::Request(Some(request)) => session.request(decode(request?)?),
             // A client that has said all it wants may go on listening.
             Wake::Request(None) => session.listening_only = true,
@@ -52,7 +57,56 @@ enum Wake {
     Tick,
 }
 
+/// What the send loop is at, and since when.
+#[derive(Default)]
+enum UnderWay {
+    #[default]
+    Nothing,
+    Control(Instant),
+    Events(Instant, usize),
+    Progress(Instant),
+}
+
+impl UnderWay {
+    fn begin(wake: &Wake) -> Self {
+        match wake {
+            Wake::Request(Some(_)) => Self::Control(Instant::now()),
+            Wake::Batch(Some(WatchBatch { content: WatchContent::Events(events), .. })) => {
+                Self::Events(Instant::now(), events.len())
+            }
+            Wake::Batch(Some(_)) => Self::Events(Instant::now(), 0),
+            Wake::Tick => Self::Progress(Instant::now()),
+            Wake::Request(None) | Wake::Batch(None) => Self::Nothing,
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::take(self)
+    }
+
+    fn observe(self) {
+        match self {
+            Self::Nothing => {}
+            Self::Control(since) => metrics::WATCH_CONTROL.observe(seconds(since)),
+            Self::Progress(since) => metrics::WATCH_PROGRESS.observe(seconds(since)),
+            Self::Events(since, count) => {
+                let took = seconds(since);
+                metrics::WATCH_SEND.observe(took);
+                if count > 0 {
+                    metrics::WATCH_SEND_EVENT.observe(took / count as f64);
+                    metrics::EVENTS.inc_by(count as u64);
+                }
+            }
+        }
+    }
+}
+
+fn seconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64()
+}
+
 struct Session {
+    under_way: UnderWay,
     services: Arc<Services>,
     stream: WatchStream,
     outgoing: VecDeque<Bytes>,
@@ -66,6 +120,7 @@ impl Session {
     fn new(services: Arc<Services>) -> Self {
         let stream = services.node.watch_hub().open_stream();
         Self {
+            under_way: UnderWay::Nothing,
             services,
             stream,
             outgoing: VecDeque::new(),

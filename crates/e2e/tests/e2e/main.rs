@@ -7,6 +7,7 @@ mod handover;
 mod headers;
 mod kill;
 mod lease;
+mod metrics;
 mod replay;
 mod snapshot;
 mod tools;

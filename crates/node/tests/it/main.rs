@@ -38,6 +38,8 @@ fn options(data_dir: &Path) -> Options {
         auto_compaction: AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(1),
+        warning_apply_duration: Duration::from_millis(100),
+        features: Vec::new(),
         no_fsync: false,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,

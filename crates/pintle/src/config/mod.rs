@@ -239,19 +239,6 @@ pub(crate) fn data_dir(settings: &Settings) -> PathBuf {
     }
 }
 
-/// A size as etcd's log spells it: thousands, one digit behind the point below ten.
-pub(crate) fn humane(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 10 {
-        return format!("{bytes} B");
-    }
-    let thousands = (bytes.ilog10() / 3) as usize;
-    let scaled = bytes as f64 / 1000_f64.powi(bytes.ilog10() as i32 / 3);
-    let rounded = (scaled * 10.0 + 0.5).floor() / 10.0;
-    let decimals = usize::from(rounded < 10.0);
-    format!("{rounded:.decimals$} {}", UNITS[thousands])
-}
-
 /// Zero means the default.
 fn or<T: Default + PartialEq>(value: T, default: T) -> T {
     if value == T::default() { default } else { value }

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::check::{ADVERTISE_MISSING, check};
-use super::{AutoCompaction, ClusterState, Config, humane};
+use super::{AutoCompaction, ClusterState, Config};
 use crate::options::arguments::{Parsed, parse};
 use crate::options::{Settings, file};
 
@@ -266,23 +266,4 @@ fn a_member_that_listens_everywhere_advertises_the_machine() {
     assert_eq!(config.bootstrap.initial_cluster, "a=http://10.0.0.7:1234");
     let config = Config::new(&settings(&["--name=a"]), host).expect("is right");
     assert!(!config.advertise.host_used);
-}
-
-#[test]
-fn sizes_are_spelled_as_in_etcds_log() {
-    let cases = [
-        (0, "0 B"),
-        (9, "9 B"),
-        (10, "10 B"),
-        (999, "999 B"),
-        (1_000, "1.0 kB"),
-        (10_485_760, "10 MB"),
-        (1_572_864, "1.6 MB"),
-        (2_147_483_648, "2.1 GB"),
-        (8_589_934_592, "8.6 GB"),
-        (9_999_999_999_999_999_999, "10 EB"),
-    ];
-    for (bytes, text) in cases {
-        assert_eq!(humane(bytes), text);
-    }
 }

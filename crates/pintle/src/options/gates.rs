@@ -108,6 +108,11 @@ impl FeatureGates {
         Ok(gates)
     }
 
+    /// All gates: name, stage, and whether it is on.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        GATES.iter().map(|gate| (gate.name, gate.stage.as_str(), self.enabled(gate.name)))
+    }
+
     /// Whether a feature is on.
     pub(crate) fn enabled(&self, name: &str) -> bool {
         let default = || GATES.iter().any(|gate| gate.name == name && gate.default);

@@ -507,8 +507,7 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "100ms",
         "Time after which applying an entry is logged as slow.",
-    )
-    .not_built(),
+    ),
     features(
         "bootstrap-defrag-threshold-megabytes",
         UINT,
