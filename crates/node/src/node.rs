@@ -319,7 +319,10 @@ impl Node {
         let Err(no_space) = self.shared.views.check_quota(cost) else { return Ok(()) };
         if !self.shared.views.alarms.any(AlarmType::Nospace) {
             let alarm = Some(no_space_alarm(self.shared.member_id));
-            self.propose(InternalRaftRequest { alarm, ..Default::default() }).await?;
+            let raise = InternalRaftRequest { alarm, ..Default::default() };
+            if let Err(error) = self.propose(raise).await {
+                tracing::warn!(%error, "failed to raise the alarm that space is used up");
+            }
         }
         Err(no_space.into())
     }

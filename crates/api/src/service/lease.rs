@@ -19,6 +19,7 @@ pub(super) async fn grant(
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let mut request: LeaseGrantRequest = decode(request)?;
+    services.node.check_quota(state::lease_cost()).await?;
     if request.id == 0 {
         request.id = services.node.next_lease_id();
     }

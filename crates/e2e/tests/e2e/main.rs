@@ -3,6 +3,7 @@
 mod both;
 mod clients;
 mod differential;
+mod edges;
 mod handover;
 mod headers;
 mod kill;
