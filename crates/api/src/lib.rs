@@ -10,8 +10,8 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `service/`, `reply`, `encode`, `error`, `status`; then `server`,
-//! `door`, `grpc/`, `ops/`, `metrics`.
+//! Files in reading order: `rpc`, `service/`, `stats`, `reply`, `encode`, `error`, `status`; then
+//! `server`, `door`, `grpc/`, `ops/`, `metrics`.
 
 mod door;
 mod encode;
@@ -23,6 +23,7 @@ mod reply;
 mod rpc;
 mod server;
 mod service;
+mod stats;
 mod status;
 
 pub use door::Offer;

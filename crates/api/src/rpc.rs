@@ -5,6 +5,7 @@
 //! whatever else speaks for it later (JSON) is too.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,6 +26,8 @@ pub(crate) struct Caller {
     pub(crate) require_leader: bool,
     /// The metadata `client-api-version`, or `unknown`.
     pub(crate) api_version: Option<String>,
+    /// Where from; a unix client has no address.
+    pub(crate) remote: Option<SocketAddr>,
 }
 
 /// The messages of a streaming request, one at a time.

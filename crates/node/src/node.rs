@@ -12,7 +12,7 @@ use prometheus::HistogramTimer;
 use proto::Message as _;
 use proto::etcdserverpb::{
     AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, LeaseCheckpoint,
-    LeaseCheckpointRequest, Member, RangeRequest, RequestHeader, ResponseHeader, StatusResponse,
+    LeaseCheckpointRequest, Member, RequestHeader, ResponseHeader, StatusResponse,
 };
 use state::{LeaseId, MemberId, Renewal, Reply, Views};
 use tokio::sync::{oneshot, watch};
@@ -476,18 +476,6 @@ impl Node {
         version.map_or_else(String::new, |it| it.to_string())
     }
 
-    /// A read that goes the way of all reads, for health checks.
-    pub fn probe_read(&self) -> Result<(), Error> {
-        let request = RangeRequest {
-            key: Bytes::from_static(b"\0"),
-            limit: 1,
-            keys_only: true,
-            serializable: true,
-            ..Default::default()
-        };
-        self.range(&request).map(drop)
-    }
-
     /// Returns when the running compactions (up to `revision` at least, where it is one) are done
     /// and in the db file.
     pub async fn wait_compacted(&self, revision: i64) -> Result<(), Error> {
@@ -602,6 +590,11 @@ impl Node {
             let id = MemberId(alarm.member_id).to_string();
             metrics::ALARMS.with_label_values(&[id.as_str(), kind]).set(1);
         }
+    }
+
+    /// The time of day, since 1970.
+    pub fn wall_clock(&self) -> Duration {
+        self.shared.world.clock.unix()
     }
 
     fn now(&self) -> Duration {

@@ -24,6 +24,12 @@ impl Node {
         outcome
     }
 
+    /// A read that goes the way of all reads and finds nothing, for health checks.
+    pub async fn probe_read(&self, serializable: bool) -> Result<(), Error> {
+        let probe = RangeRequest { limit: 1, keys_only: true, serializable, ..Default::default() };
+        self.read_range(&probe).await.map(drop)
+    }
+
     /// Answers a range from what is applied.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let begun = self.shared.watchful.now();

@@ -99,7 +99,9 @@ fn limits(config: &Config) -> api::Limits {
         txn_ops: size(config.limits.max_txn_ops),
         concurrent_streams: config.limits.max_concurrent_streams,
         watch_progress_interval: config.watch_progress_notify_interval,
-        keepalive: api::Keepalive::default(),
+        warning_unary_duration: config.warning_unary_request_duration,
+        extensive_metrics: config.http.extensive_metrics,
+        keepalive: config.keepalive,
     }
 }
 

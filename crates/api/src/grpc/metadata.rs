@@ -21,7 +21,7 @@ pub(crate) fn caller(headers: &HeaderMap) -> Result<Caller, Status> {
             }
         },
     };
-    Ok(Caller { require_leader, api_version })
+    Ok(Caller { require_leader, api_version, ..Caller::default() })
 }
 
 /// The time that the client gives the call (`grpc-timeout: 5S`).

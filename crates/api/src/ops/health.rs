@@ -83,10 +83,7 @@ fn alarm(services: &Services, excluded: &[&str]) -> Option<String> {
 }
 
 async fn read(services: &Services, serializable: bool) -> Result<(), String> {
-    if !serializable {
-        services.node.read_barrier().await.map_err(|failure| failure.to_string())?;
-    }
-    services.node.probe_read().map_err(|failure| failure.to_string())
+    services.node.probe_read(serializable).await.map_err(|failure| failure.to_string())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

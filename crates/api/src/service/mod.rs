@@ -16,8 +16,9 @@ use node::Node;
 use proto::Message;
 
 use crate::rpc::{Caller, Kind, Table};
+use crate::stats::Watched;
 use crate::status::{Code, Status};
-use crate::{error, metrics, ops};
+use crate::{error, metrics, ops, stats};
 
 /// What clients may ask for at most.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,10 @@ pub struct Limits {
     pub concurrent_streams: u32,
     /// `--watch-progress-notify-interval`.
     pub watch_progress_interval: Duration,
+    /// `--warning-unary-request-duration`: what takes longer is logged.
+    pub warning_unary_duration: Duration,
+    /// `--metrics=extensive`: how long calls take is counted.
+    pub extensive_metrics: bool,
     /// How connections are kept alive, and how often clients may ask whether they are.
     pub keepalive: Keepalive,
 }
@@ -80,8 +85,13 @@ impl Services {
     pub fn new(node: Node, limits: Limits) -> Arc<Self> {
         ops::register();
         metrics::register();
+        let rows = rows();
+        if limits.extensive_metrics {
+            rows.iter()
+                .for_each(|(service, method, kind)| stats::show(kind.label(), service, method));
+        }
         let stop = tokio::sync::watch::Sender::new(false);
-        Arc::new(Self { node, table: Table::new(rows()), limits, stop })
+        Arc::new(Self { node, table: Table::new(rows), limits, stop })
     }
 
     /// What is checked of every call before its handler runs.
@@ -95,16 +105,25 @@ impl Services {
     }
 }
 
-/// Makes a table entry of a plain async function.
+/// A row of the table whose call has one message each way.
 macro_rules! unary {
-    ($handler:path) => {
-        Kind::Unary(|services, caller, request| Box::pin($handler(services, caller, request)))
+    ($service:expr, $method:literal, $handler:path) => {
+        ($service, $method, {
+            static WATCHED: Watched = Watched::new($service, $method, "unary");
+            Kind::Unary(|services, caller, request| {
+                Box::pin(WATCHED.unary(services, caller, request, $handler))
+            })
+        })
     };
 }
+/// A row of the table whose call is a stream, of the given kind.
 macro_rules! streaming {
-    ($kind:ident, $handler:path) => {
-        Kind::$kind(|services, caller, requests, replies| {
-            Box::pin($handler(services, caller, requests, replies))
+    ($kind:ident, $label:literal, $service:expr, $method:literal, $handler:path) => {
+        ($service, $method, {
+            static WATCHED: Watched = Watched::new($service, $method, $label);
+            Kind::$kind(|services, caller, requests, replies| {
+                Box::pin(WATCHED.stream(services, caller, requests, replies, $handler))
+            })
         })
     };
 }
@@ -117,28 +136,28 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
     const MAINTENANCE: &str = "etcdserverpb.Maintenance";
     const HEALTH: &str = "grpc.health.v1.Health";
     vec![
-        (KV, "Range", unary!(kv::range)),
-        (KV, "RangeStream", streaming!(ServerStream, kv::range_stream)),
-        (KV, "Put", unary!(kv::put)),
-        (KV, "DeleteRange", unary!(kv::delete_range)),
-        (KV, "Txn", unary!(kv::txn)),
-        (KV, "Compact", unary!(kv::compact)),
-        (WATCH, "Watch", streaming!(Bidi, watch::watch)),
-        (LEASE, "LeaseGrant", unary!(lease::grant)),
-        (LEASE, "LeaseRevoke", unary!(lease::revoke)),
-        (LEASE, "LeaseKeepAlive", streaming!(Bidi, lease::keep_alive)),
-        (LEASE, "LeaseTimeToLive", unary!(lease::time_to_live)),
-        (LEASE, "LeaseLeases", unary!(lease::leases)),
-        (CLUSTER, "MemberList", unary!(cluster::member_list)),
-        (MAINTENANCE, "Alarm", unary!(maintenance::alarm)),
-        (MAINTENANCE, "Status", unary!(maintenance::status)),
-        (MAINTENANCE, "Defragment", unary!(maintenance::defragment)),
-        (MAINTENANCE, "Hash", unary!(maintenance::hash)),
-        (MAINTENANCE, "HashKV", unary!(maintenance::hash_kv)),
-        (MAINTENANCE, "Snapshot", streaming!(ServerStream, maintenance::snapshot)),
-        (MAINTENANCE, "MoveLeader", unary!(maintenance::move_leader)),
-        (HEALTH, "Check", unary!(health::check)),
-        (HEALTH, "Watch", streaming!(ServerStream, health::watch)),
+        unary!(KV, "Range", kv::range),
+        streaming!(ServerStream, "server_stream", KV, "RangeStream", kv::range_stream),
+        unary!(KV, "Put", kv::put),
+        unary!(KV, "DeleteRange", kv::delete_range),
+        unary!(KV, "Txn", kv::txn),
+        unary!(KV, "Compact", kv::compact),
+        streaming!(Bidi, "bidi_stream", WATCH, "Watch", watch::watch),
+        unary!(LEASE, "LeaseGrant", lease::grant),
+        unary!(LEASE, "LeaseRevoke", lease::revoke),
+        streaming!(Bidi, "bidi_stream", LEASE, "LeaseKeepAlive", lease::keep_alive),
+        unary!(LEASE, "LeaseTimeToLive", lease::time_to_live),
+        unary!(LEASE, "LeaseLeases", lease::leases),
+        unary!(CLUSTER, "MemberList", cluster::member_list),
+        unary!(MAINTENANCE, "Alarm", maintenance::alarm),
+        unary!(MAINTENANCE, "Status", maintenance::status),
+        unary!(MAINTENANCE, "Defragment", maintenance::defragment),
+        unary!(MAINTENANCE, "Hash", maintenance::hash),
+        unary!(MAINTENANCE, "HashKV", maintenance::hash_kv),
+        streaming!(ServerStream, "server_stream", MAINTENANCE, "Snapshot", maintenance::snapshot),
+        unary!(MAINTENANCE, "MoveLeader", maintenance::move_leader),
+        unary!(HEALTH, "Check", health::check),
+        streaming!(ServerStream, "server_stream", HEALTH, "Watch", health::watch),
     ]
 }
 

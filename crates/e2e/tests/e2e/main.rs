@@ -8,6 +8,7 @@ mod handover;
 mod headers;
 mod kill;
 mod lease;
+mod log;
 mod metrics;
 mod replay;
 mod snapshot;

@@ -79,7 +79,9 @@ fn families_are_those_of_etcd() {
 /// The metrics of a server that has seen some of everything.
 fn shown_by(server: &Server) -> String {
     let scratch = Scratch::new("metrics");
-    let member = Member::start(server, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
+    let member =
+        Member::start(server, scratch.path(), &["--unsafe-no-fsync", "--metrics=extensive"])
+            .unwrap();
     let client = Client::connect(&member).unwrap();
     let put = |key: &'static str, lease| PutRequest {
         key: key.into(),

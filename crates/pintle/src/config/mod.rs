@@ -37,7 +37,7 @@ pub(crate) struct Config {
     pub(crate) raft: Raft,
     pub(crate) storage: Storage,
     pub(crate) limits: Limits,
-    pub(crate) keepalive: Keepalive,
+    pub(crate) keepalive: api::Keepalive,
     pub(crate) compaction: Compaction,
     pub(crate) checks: Checks,
     pub(crate) http: Http,
@@ -145,15 +145,6 @@ pub(crate) struct Limits {
     pub(crate) max_request_bytes: u64,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) max_learners: i64,
-}
-
-/// Pings on client connections; `None` where there are none.
-#[derive(Debug, Clone)]
-pub(crate) struct Keepalive {
-    /// A client that pings more often is sent away.
-    pub(crate) min_time: Option<Duration>,
-    /// Silence before the server pings, and the wait for the answer.
-    pub(crate) ping: Option<(Duration, Duration)>,
 }
 
 /// How history goes.
@@ -372,12 +363,12 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn keepalive(settings: &Settings) -> Keepalive {
-    let positive = |name| Some(settings.duration(name).to_std()).filter(|time| !time.is_zero());
-    let interval = positive("grpc-keepalive-interval");
-    Keepalive {
-        min_time: positive("grpc-keepalive-min-time"),
-        ping: interval.zip(positive("grpc-keepalive-timeout")),
+fn keepalive(settings: &Settings) -> api::Keepalive {
+    let time = |name| settings.duration(name).to_std();
+    api::Keepalive {
+        min_time: time("grpc-keepalive-min-time"),
+        interval: time("grpc-keepalive-interval"),
+        timeout: time("grpc-keepalive-timeout"),
     }
 }
 

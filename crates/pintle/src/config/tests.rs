@@ -219,7 +219,8 @@ fn what_is_off_is_none() {
         "--auto-compaction-retention=7",
     ]);
     assert_eq!(config.storage.quota_bytes, None);
-    assert_eq!((config.keepalive.min_time, config.keepalive.ping), (None, None));
+    let keepalive = config.keepalive;
+    assert!(keepalive.min_time.is_zero() && keepalive.interval.is_zero());
     assert_eq!(config.checks.corrupt_check_time, None);
     assert_eq!(config.compaction.auto, AutoCompaction::Revisions(7));
     assert_eq!(config.bootstrap.state, ClusterState::New);

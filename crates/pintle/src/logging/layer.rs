@@ -3,12 +3,13 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::line::Fields;
+use super::line::{Fields, timestamp};
 use super::{Level, Logger};
 use crate::options::number::GoDuration;
 
@@ -47,7 +48,7 @@ impl<S: Subscriber> Layer<S> for ZapLayer {
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let mut visitor = Visitor::default();
+        let mut visitor = Visitor::new(self.logger.zone());
         event.record(&mut visitor);
         let caller =
             caller(metadata.file().unwrap_or("undefined"), metadata.line().unwrap_or_default());
@@ -55,7 +56,7 @@ impl<S: Subscriber> Layer<S> for ZapLayer {
         let target = metadata.target();
         let named = metadata.module_path() != Some(target) && !target.contains("::");
         let logger = named.then_some(target);
-        let Visitor { message, fields } = visitor;
+        let Visitor { message, fields, .. } = visitor;
         self.logger.write(level_of(metadata), logger, &caller, &message, &fields.json);
     }
 }
@@ -80,10 +81,16 @@ pub(super) fn caller(file: &str, line: u32) -> String {
     }
 }
 
-#[derive(Default)]
 struct Visitor {
     message: String,
     fields: Fields,
+    zone: TimeZone,
+}
+
+impl Visitor {
+    fn new(zone: TimeZone) -> Visitor {
+        Visitor { message: String::new(), fields: Fields::default(), zone }
+    }
 }
 
 impl Visit for Visitor {
@@ -127,6 +134,8 @@ impl Visit for Visitor {
             self.fields.list(field.name(), items);
         } else if let Some(duration) = duration(&text) {
             self.fields.text(field.name(), &GoDuration::from_std(duration).to_string());
+        } else if let Some(unix) = moment(&text) {
+            self.fields.text(field.name(), &timestamp(unix, &self.zone));
         } else {
             self.fields.text(field.name(), &text);
         }
@@ -170,6 +179,13 @@ fn quoted(text: &str) -> Option<(String, &str)> {
             mark => item.push(mark),
         }
     }
+}
+
+/// A `SystemTime` as Rust writes one, read back.
+fn moment(text: &str) -> Option<Duration> {
+    let parts = text.strip_prefix("SystemTime { tv_sec: ")?.strip_suffix(" }")?;
+    let (seconds, nanoseconds) = parts.split_once(", tv_nsec: ")?;
+    Some(Duration::new(seconds.parse().ok()?, nanoseconds.parse().ok()?))
 }
 
 /// `1.5s`, `20ms`, `8.167µs` or `3ns`, as Rust writes a duration, read back.

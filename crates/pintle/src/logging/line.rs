@@ -174,7 +174,7 @@ pub(super) fn render(format: Format, head: &Head<'_>, zone: &TimeZone, fields: &
 }
 
 /// Local time with microseconds; `Z` in place of an offset of nothing.
-fn timestamp(unix: Duration, zone: &TimeZone) -> String {
+pub(super) fn timestamp(unix: Duration, zone: &TimeZone) -> String {
     let nanoseconds = i128::try_from(unix.as_nanos()).unwrap_or(i128::MAX);
     let instant = Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::MAX);
     let offset = zone.to_offset(instant);

@@ -128,6 +128,11 @@ impl Logger {
         self.sink.read().unwrap_or_else(PoisonError::into_inner).level
     }
 
+    /// Whose time the lines tell.
+    fn zone(&self) -> jiff::tz::TimeZone {
+        self.sink.read().unwrap_or_else(PoisonError::into_inner).zone.clone()
+    }
+
     /// Begins a line; it is written by [`Line::send`].
     #[track_caller]
     pub(crate) fn line<'a>(&'a self, level: Level, message: &'a str) -> Line<'a> {

@@ -421,8 +421,7 @@ pub(crate) const TABLE: &[Row] = &[
         TEXT,
         "basic",
         "basic, or extensive to add a histogram of the time that requests take.",
-    )
-    .not_built(),
+    ),
     monitoring("listen-metrics-urls", URLS, "", "More URLs to serve /metrics and /health on."),
     logging("logger", TEXT, "zap", "Form of the log; zap is the only one."),
     logging(
@@ -456,8 +455,7 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "300ms",
         "Time after which a request is logged as slow.",
-    )
-    .not_built(),
+    ),
     tracing("enable-distributed-tracing", BOOL, "false", "Send spans to a collector.").not_built(),
     tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector.")
         .not_built(),
