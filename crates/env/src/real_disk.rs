@@ -96,10 +96,13 @@ impl File for RealFile {
         if self.len()? >= len {
             return Ok(());
         }
-        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
-            // A file system that cannot reserve still can grow.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INTR) => self.set_len(len),
-            other => Ok(other?),
+        loop {
+            match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                // A file system that cannot reserve still can grow.
+                Err(rustix::io::Errno::OPNOTSUPP) => return self.set_len(len),
+                other => return Ok(other?),
+            }
         }
     }
 

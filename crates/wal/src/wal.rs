@@ -268,7 +268,7 @@ impl Wal {
         file.write_all_at(&end, offset - rewritten).map_err(Error::io("write", path))?;
         match file.allocate(len.max(self.options.segment_bytes)) {
             // The log works in the space that it finds.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
+            Err(error) if is_disk_full(&error) => {}
             other => other.map_err(Error::io("reserve space for", path))?,
         }
         self.sync()
@@ -472,6 +472,10 @@ impl SyncJob {
         failpoint("walAfterSync");
         Ok(())
     }
+}
+
+fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn is_empty(state: &HardState) -> bool {
