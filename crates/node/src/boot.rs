@@ -86,6 +86,7 @@ impl Boot<'_> {
         if let (Some(_), Some(above)) = (&self.options.wal_dir, self.wal_dir.parent()) {
             self.make_durable(above)?;
         }
+        self.remove_leftovers();
         let has_log = Wal::exists(disk, &self.wal_dir).map_err(|source| Fatal::Io {
             what: "look into",
             path: self.wal_dir.clone(),
@@ -133,6 +134,15 @@ impl Boot<'_> {
         Ok(())
     }
 
+    /// They only take room, so a failure stops nothing.
+    fn remove_leftovers(&self) {
+        match wal::snap::remove_leftovers(&*self.world.disk, &self.snap_dir) {
+            Ok(removed) if removed.is_empty() => {}
+            Ok(removed) => tracing::info!(files = ?removed, "removed temporary files"),
+            Err(error) => tracing::warn!(error = %error, "failed to remove temporary files"),
+        }
+    }
+
     fn open_state(&self, snapshot: SnapshotMark) -> Result<State, Fatal> {
         let state = self.open_db()?;
         let consistent_index = state.applied().index;
@@ -141,7 +151,12 @@ impl Boot<'_> {
         }
         // A crash between saving a received db file and taking it into use.
         let received = self.snap_dir.join(wal::snap::db_file_name(snapshot.index));
-        let there = self.world.disk.exists(&received).unwrap_or(false);
+        let there = self.world.disk.exists(&received);
+        let there = there.map_err(|source| Fatal::Io {
+            what: "look for",
+            path: received.clone(),
+            source,
+        })?;
         if !there {
             return Err(Fatal::DbBehindSnapshot {
                 consistent_index,

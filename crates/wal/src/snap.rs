@@ -56,7 +56,7 @@ pub fn save_encoded(
     }
     let name = file_name(term, index);
     let path = dir.join(&name);
-    // etcd, too, removes what begins with "tmp" when it starts.
+    // As in etcd, what begins with "tmp" is removed at the next start.
     let temporary = dir.join(format!("tmp-{}", name.trim_end_matches(".snap")));
     let saved = write(disk, &temporary, bytes).and_then(|()| {
         disk.rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
@@ -194,6 +194,19 @@ pub fn release_dbs(disk: &dyn Disk, dir: &Path, index: u64) -> Result<Vec<String
     for name in disk.list(dir).map_err(Error::io("list", dir))? {
         let of = name.strip_suffix(".snap.db").and_then(hex);
         if of.is_some_and(|of| of < index) {
+            remove(disk, &dir.join(&name))?;
+            removed.push(name);
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes what a start or a defragmentation that was cut short has left half written; says which.
+/// Nobody may be writing there.
+pub fn remove_leftovers(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
+    for name in disk.list(dir).map_err(Error::io("list", dir))? {
+        if name.starts_with("tmp") || name.starts_with("db.tmp") {
             remove(disk, &dir.join(&name))?;
             removed.push(name);
         }
