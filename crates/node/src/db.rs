@@ -31,6 +31,8 @@ struct Shared {
 struct Todo {
     sealed: bool,
     stop: bool,
+    /// The thread is gone.
+    closed: bool,
     vacuums: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
@@ -75,7 +77,11 @@ impl Committer {
     /// Makes the file as small as it can be; answered when that is done.
     pub(crate) fn vacuum(&self) -> oneshot::Receiver<Result<(), String>> {
         let (answer, done) = oneshot::channel();
-        self.todo().vacuums.push(answer);
+        let mut todo = self.todo();
+        if !todo.closed {
+            todo.vacuums.push(answer);
+        }
+        drop(todo);
         self.shared.changed.notify_one();
         done
     }
@@ -120,8 +126,12 @@ struct Failed;
 
 impl<D: Fn(Result<(), String>)> Worker<D> {
     fn run(mut self) {
-        // Who asked for what is left over hears of it when the answers are dropped.
+        // The member was told.
         let _ = self.work();
+        let mut todo = self.committer.todo();
+        todo.closed = true;
+        // Who waits for these hears that it is over.
+        todo.vacuums.clear();
     }
 
     fn work(&mut self) -> Result<(), Failed> {

@@ -106,6 +106,8 @@ pub(crate) struct Drive {
     /// How many buffers were sealed, and what the last one is to be remembered for.
     seals: u64,
     sealed: Option<Mark>,
+    /// After an error nobody knows what is half done: nothing is done any more.
+    failed: bool,
 }
 
 impl Drive {
@@ -123,6 +125,7 @@ impl Drive {
             next_seal: now + pace.batch_interval,
             seals: 0,
             sealed: None,
+            failed: false,
         }
     }
 
@@ -133,8 +136,9 @@ impl Drive {
         now: Duration,
         proposals: &mut Vec<Proposal>,
     ) -> Result<Beside, Fatal> {
-        let stepped = self.try_step(now, proposals);
+        let stepped = if self.failed { Err(Fatal::Failed) } else { self.try_step(now, proposals) };
         if stepped.is_err() {
+            self.failed = true;
             proposals.clear();
             self.answers.clear();
         }
@@ -166,18 +170,25 @@ impl Drive {
 
     /// Closes the buffer of what is applied, so that it can be committed to the db file. Where a
     /// commit is under way, that has to wait: ask again after it, with what this call has said.
-    pub(crate) fn flush(&mut self, begun: Option<Flush>) -> Flush {
+    /// After a failure nothing is brought there: what is applied may be the half of an entry.
+    pub(crate) fn flush(&mut self, begun: Option<Flush>) -> Result<Flush, Fatal> {
+        if self.failed {
+            return Err(Fatal::Failed);
+        }
         let sealed = begun.is_none_or(|begun| begun.commits > self.seals) && self.seal();
         let commits = begun.map_or_else(
             || self.seals + u64::from(self.parts.state.views().backend.pending().ops > 0),
             |begun| begun.commits,
         );
-        Flush { sealed, commits }
+        Ok(Flush { sealed, commits })
     }
 
     /// Brings everything to the db file and closes the log. Nobody may be committing any more.
     pub(crate) fn close(&mut self) -> Result<(), Fatal> {
         self.answers.clear();
+        if self.failed {
+            return Err(Fatal::Failed);
+        }
         let backend = self.parts.state.views().backend.clone();
         // What was sealed before, then what is applied since.
         backend.commit_sealed().map_err(mvcc::Error::from)?;

@@ -100,6 +100,9 @@ pub enum Fatal {
     /// The log's head is not readable.
     #[error("the log's metadata cannot be read: {0}")]
     Metadata(String),
+    /// It could not go on before, and does nothing any more.
+    #[error("the member has failed before")]
+    Failed,
     /// The flags name no such member, or what the cluster needs is not given.
     #[error("{0}")]
     Bootstrap(String),

@@ -204,10 +204,17 @@ impl Shared {
 }
 
 pub(crate) fn fail(standing: &Standing, failures: &watch::Sender<Option<String>>, failure: &str) {
-    tracing::error!(error = failure, "the member cannot go on");
     standing.stopped.set(true);
     standing.reads_freely.set(false);
-    failures.send_replace(Some(failure.to_owned()));
+    // What comes after the first failure mostly comes of it.
+    failures.send_if_modified(|first| {
+        let is_first = first.is_none();
+        if is_first {
+            tracing::error!(error = failure, "the member cannot go on");
+            *first = Some(failure.to_owned());
+        }
+        is_first
+    });
 }
 
 /// What stands around the drive.
@@ -490,7 +497,10 @@ impl Node {
         let mut commits = self.shared.committer.commits();
         let mut begun = None;
         loop {
-            let flush = self.shared.drive().flush(begun);
+            if self.shared.standing.stopped.is_up() {
+                return Err(Error::Stopped);
+            }
+            let flush = self.shared.drive().flush(begun).map_err(|_| Error::Stopped)?;
             // Whoever found the drive taken has left it to us to see to its request.
             self.shared.wake_if_queued();
             if flush.sealed {

@@ -158,10 +158,10 @@ impl Running {
         shared.committer.stop();
         shared.compactions.stop();
         let mut threads = threads.into_iter();
-        let failed = failure.borrow().clone();
         for thread in threads.by_ref().take(3) {
             thread.join().map_err(|_| Fatal::Raft("a thread has panicked".to_owned()))?;
         }
+        let failed = failure.borrow().clone();
         match failed {
             Some(failure) => Err(Fatal::Raft(failure)),
             None => shared.drive().close(),

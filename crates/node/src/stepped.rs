@@ -82,7 +82,7 @@ impl Stepped {
 
     /// Closes the buffer of what is applied; whether there was one to close.
     pub fn seal(&mut self) -> bool {
-        self.booted.drive.flush(None).sealed
+        self.booted.drive.flush(None).is_ok_and(|flush| flush.sealed)
     }
 
     /// Commits the sealed buffer to the db file; whether there was one.
@@ -151,15 +151,19 @@ impl Stepped {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
-    use env::{Clock as _, ManualClock, SimDisk};
+    use env::{Access, Call, Clock as _, Disk as _, ManualClock, SimDisk};
     use proto::etcdserverpb::PutRequest;
 
     use super::*;
     use crate::AutoCompaction;
 
     fn boot(disk: &SimDisk, clock: &ManualClock) -> Stepped {
+        try_boot(disk, clock).expect("a member")
+    }
+
+    fn try_boot(disk: &SimDisk, clock: &ManualClock) -> Result<Stepped, Fatal> {
         let world = World { disk: Arc::new(disk.clone()), clock: Arc::new(clock.clone()) };
         let url = "http://localhost:2380".to_owned();
         let options = Options {
@@ -173,7 +177,7 @@ mod tests {
             tick: Duration::from_millis(100),
             election_ticks: 10,
             pre_vote: true,
-            snapshot_count: 10_000,
+            snapshot_count: 10,
             max_snapshots: 5,
             max_wals: 5,
             quota_bytes: 0,
@@ -190,7 +194,7 @@ mod tests {
             value_budget_bytes: 1 << 20,
             page_cache_bytes: 1 << 20,
         };
-        Stepped::boot(&world, &options, 16 << 10).expect("a member")
+        Stepped::boot(&world, &options, 16 << 10)
     }
 
     fn put(key: &'static str) -> InternalRaftRequest {
@@ -231,18 +235,186 @@ mod tests {
         let (disk, clock) = (SimDisk::new(1), ManualClock::default());
         let mut member = boot(&disk, &clock);
         acknowledged(&mut member, &clock);
-        let first = member.booted.drive.flush(None);
+        let first = member.booted.drive.flush(None).expect("it is well");
         assert!(first.sealed);
         // The commit of that buffer is under way when more is written.
         acknowledged(&mut member, &clock);
-        let second = member.booted.drive.flush(None);
+        let second = member.booted.drive.flush(None).expect("it is well");
         assert_eq!((second.sealed, second.commits), (false, first.commits + 1));
         assert!(member.commit_sealed().expect("a commit"));
         assert_eq!(member.booted.standing.commits.read(), first.commits);
-        assert!(member.booted.drive.flush(Some(second)).sealed);
+        assert!(member.booted.drive.flush(Some(second)).expect("it is well").sealed);
         acknowledged(&mut member, &clock);
         assert!(member.commit_sealed().expect("a commit"));
         assert_eq!(member.booted.standing.commits.read(), second.commits);
-        assert!(!member.booted.drive.flush(Some(second)).sealed, "it has what it came for");
+        assert!(
+            !member.booted.drive.flush(Some(second)).expect("it is well").sealed,
+            "it has what it came for"
+        );
+    }
+
+    const DB: &str = "/srv/etcd/data/member/snap/db";
+    const SNAP: &str = "/srv/etcd/data/member/snap";
+    const WAL: &str = "/srv/etcd/data/member/wal";
+
+    fn read(disk: &SimDisk, path: &Path) -> Vec<u8> {
+        let file = disk.open(path, Access::Read).expect("it is there");
+        let mut bytes = vec![0; file.len().expect("a length") as usize];
+        file.read_exact_at(&mut bytes, 0).expect("it is read");
+        bytes
+    }
+
+    fn write(disk: &SimDisk, path: &Path, bytes: &[u8]) {
+        let file = disk.open(path, Access::Create).expect("it can be made");
+        file.set_len(0).expect("it can be emptied");
+        file.write_all_at(bytes, 0).expect("it can be written");
+    }
+
+    /// Puts so often, with a commit of the db file after each.
+    fn put_times(member: &mut Stepped, clock: &ManualClock, times: usize) -> i64 {
+        let mut revision = 0;
+        for _ in 0..times {
+            revision = acknowledged(member, clock);
+            member.seal();
+            member.commit_sealed().expect("the disk is sound");
+        }
+        revision
+    }
+
+    fn names(disk: &SimDisk, dir: &str, suffix: &str) -> Vec<PathBuf> {
+        let names = disk.list(Path::new(dir)).expect("it is there").into_iter();
+        names.filter(|name| name.ends_with(suffix)).map(|name| Path::new(dir).join(name)).collect()
+    }
+
+    #[test]
+    fn snapshot_files_are_for_others_and_may_be_broken_or_gone() {
+        for broken in [true, false] {
+            let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+            let mut member = boot(&disk, &clock);
+            put_times(&mut member, &clock, 40);
+            drop(member);
+            let snaps = names(&disk, SNAP, ".snap");
+            assert!(snaps.len() > 1, "{snaps:?}");
+            for snap in &snaps {
+                if broken {
+                    write(&disk, snap, b"no snapshot");
+                } else {
+                    disk.remove_file(snap).expect("it is there");
+                }
+            }
+            let mut member = boot(&disk, &clock);
+            assert_eq!(put_times(&mut member, &clock, 40), 81);
+            drop(member);
+            boot(&disk, &clock);
+        }
+    }
+
+    #[test]
+    fn what_was_left_half_written_is_removed_at_the_next_start() {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+        drop(boot(&disk, &clock));
+        write(&disk, &Path::new(SNAP).join("tmp-0000000000000001-0000000000000002"), b"half");
+        write(&disk, &Path::new(SNAP).join("db.tmp.1"), b"half");
+        drop(boot(&disk, &clock));
+        assert_eq!(disk.list(Path::new(SNAP)).expect("it is there"), ["db"]);
+    }
+
+    #[test]
+    fn a_log_that_is_ahead_of_the_db_file_is_replayed() {
+        let (disk, clock) = (SimDisk::new(2), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        put_times(&mut member, &clock, 3);
+        let early = read(&disk, Path::new(DB));
+        put_times(&mut member, &clock, 3);
+        drop(member);
+        write(&disk, Path::new(DB), &early);
+        let mut member = boot(&disk, &clock);
+        assert_eq!(acknowledged(&mut member, &clock), 8);
+        drop(member);
+        // From the log alone.
+        disk.remove_file(Path::new(DB)).expect("it is there");
+        let mut member = boot(&disk, &clock);
+        assert_eq!(acknowledged(&mut member, &clock), 9);
+    }
+
+    #[test]
+    fn a_db_file_that_is_behind_the_snapshot_or_ahead_of_the_log_is_refused() {
+        let (disk, clock) = (SimDisk::new(3), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        put_times(&mut member, &clock, 3);
+        let (early, segments) = (read(&disk, Path::new(DB)), names(&disk, WAL, ".wal"));
+        let [segment] = &segments[..] else { panic!("{segments:?}") };
+        let early_log = read(&disk, segment);
+        put_times(&mut member, &clock, 30);
+        drop(member);
+        let late = read(&disk, Path::new(DB));
+
+        write(&disk, Path::new(DB), &early);
+        let refused = try_boot(&disk, &clock).map(drop);
+        assert!(matches!(refused, Err(Fatal::DbBehindSnapshot { .. })), "{refused:?}");
+        disk.remove_file(Path::new(DB)).expect("it is there");
+        let refused = try_boot(&disk, &clock).map(drop);
+        assert!(matches!(refused, Err(Fatal::DbBehindSnapshot { .. })), "{refused:?}");
+
+        write(&disk, Path::new(DB), &late);
+        assert_eq!(names(&disk, WAL, ".wal"), segments);
+        let late_log = read(&disk, segment);
+        write(&disk, segment, &early_log);
+        let refused = try_boot(&disk, &clock).map(drop).expect_err("the log was longer");
+        assert!(refused.to_string().contains("do not belong together"), "{refused}");
+
+        // Put back what belongs together, and nothing is the worse for it.
+        write(&disk, segment, &late_log);
+        let mut member = boot(&disk, &clock);
+        assert_eq!(acknowledged(&mut member, &clock), 35);
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_the_disk_was_full_is_there_when_it_has_room_again() {
+        for seed in 0..20 {
+            let (disk, clock) = (SimDisk::new(seed), ManualClock::default());
+            let mut member = boot(&disk, &clock);
+            let mut revision = put_times(&mut member, &clock, 1 + seed as usize);
+            disk.set_capacity(Some(disk.used() + seed * 700));
+            let failure = loop {
+                member.propose(put("k"));
+                if let Err(failure) = member.step(clock.now()) {
+                    break failure;
+                }
+                let [(_, Ok((_, now)))] = member.outcomes()[..] else { panic!("no answer") };
+                revision = now;
+                if seed % 2 == 0 {
+                    member.seal();
+                    if let Err(failure) = member.commit_sealed() {
+                        break failure;
+                    }
+                }
+            };
+            assert!(failure.to_string().contains("space"), "{failure}");
+            assert!(member.step(clock.now()).is_err() || seed % 2 == 0);
+            drop(member);
+            // Full as it is it may start or say why not; with room it has all.
+            drop(try_boot(&disk, &clock));
+            disk.set_capacity(None);
+            let mut member = boot(&disk, &clock);
+            let after = acknowledged(&mut member, &clock);
+            assert!((revision + 1..=revision + 2).contains(&after), "{revision} {after}");
+        }
+    }
+
+    #[test]
+    fn a_member_whose_log_could_not_be_synced_does_nothing_any_more() {
+        let (disk, clock) = (SimDisk::new(4), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        acknowledged(&mut member, &clock);
+        disk.fail(Call::SyncData, ".wal", 0);
+        member.propose(put("k"));
+        member.step(clock.now()).expect_err("the sync failed");
+        assert!(matches!(member.outcomes()[..], [(_, Err(Error::Stopped))]));
+        member.propose(put("k"));
+        assert!(matches!(member.step(clock.now()), Err(Fatal::Failed)));
+        assert!(matches!(member.outcomes()[..], [(_, Err(Error::Stopped))]));
+        assert!(!member.seal());
+        assert!(matches!(member.close(), Err(Fatal::Failed)));
     }
 }

@@ -11,6 +11,7 @@ use proto::etcdserverpb::{
     AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserGrantRoleRequest,
     InternalRaftRequest, PutRequest, RangeRequest,
 };
+use proto::membershippb::DowngradeInfoSetRequest;
 use tokio::runtime::{Builder, Runtime};
 
 const PEER_URL: &str = "http://127.0.0.1:2380";
@@ -138,4 +139,31 @@ fn data_with_auth_enabled_is_not_served() {
     let running = start(&directory.0);
     assert_eq!(runtime.block_on(running.publish()), Err(Error::AuthEnabled));
     running.stop().expect("nothing stands in the way");
+}
+
+/// An entry that cannot be applied ends the member; what it has half done must not reach the db
+/// file, and whoever asks for something is told.
+#[test]
+fn after_a_failure_nothing_is_done_and_nobody_waits() {
+    let directory = Directory::new("failure");
+    let runtime = runtime();
+    let running = start(&directory.0);
+    runtime.block_on(async {
+        running.publish().await.expect("a single member leads at once");
+        let node = running.node();
+        node.propose(put("a")).await.expect("a put is taken");
+        let set = DowngradeInfoSetRequest { enabled: true, ver: "none".to_owned() };
+        let cannot =
+            InternalRaftRequest { downgrade_info_set: Some(Box::new(set)), ..Default::default() };
+        assert_eq!(node.propose(cannot).await.map(drop), Err(Error::Stopped));
+        assert_eq!(node.propose(put("b")).await.map(drop), Err(Error::Stopped));
+        assert_eq!(node.read_barrier().await, Err(Error::Stopped));
+        assert_eq!(node.flush().await, Err(Error::Stopped));
+        assert_eq!(node.defragment().await, Err(Error::Stopped));
+        assert_eq!(node.image().await.map(drop), Err(Error::Stopped));
+    });
+    let failure = running.failure().borrow().clone().expect("it has failed");
+    assert!(failure.contains("downgrade target"), "{failure}");
+    let stopped = running.stop().expect_err("it did not stop in order").to_string();
+    assert!(stopped.contains("downgrade target"), "{stopped}");
 }
