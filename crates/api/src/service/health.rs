@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proto::health::health_check_response::ServingStatus;
 use proto::health::{HealthCheckRequest, HealthCheckResponse};
 
-use super::{Services, decode, encode};
+use super::{Services, decode, decode_received, encode};
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
 
@@ -29,7 +29,7 @@ pub(super) async fn watch(
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
     let Some(request) = rpc::next(&mut *requests).await else { return Ok(()) };
-    let request: HealthCheckRequest = decode(request?)?;
+    let request: HealthCheckRequest = decode_received(request?)?;
     let known = request.service.is_empty();
     let status = if known { ServingStatus::Serving } else { ServingStatus::ServiceUnknown };
     rpc::send(&mut *replies, reply(status)).await?;

@@ -9,7 +9,7 @@ use proto::etcdserverpb::{
 };
 use state::{RangeReply, Reply};
 
-use super::{Services, checks, decode};
+use super::{Services, checks, decode, decode_received};
 use crate::encode::Encoder;
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::Status;
@@ -43,7 +43,7 @@ pub(super) async fn range_stream(
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
     let Some(request) = rpc::next(&mut *requests).await else { return Ok(()) };
-    let mut request: RangeRequest = decode(request?)?;
+    let mut request: RangeRequest = decode_received(request?)?;
     checks::range_stream(&request)?;
     if !request.serializable {
         services.node.read_barrier().await?;

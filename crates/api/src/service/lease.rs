@@ -9,7 +9,7 @@ use proto::etcdserverpb::{
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 
-use super::{Services, decode, encode, kv};
+use super::{Services, decode, decode_received, encode, kv};
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::Status;
 
@@ -45,7 +45,7 @@ pub(super) async fn keep_alive(
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
     while let Some(request) = rpc::next(&mut *requests).await {
-        let request: LeaseKeepAliveRequest = decode(request?)?;
+        let request: LeaseKeepAliveRequest = decode_received(request?)?;
         // The header is taken before: it must not promise more than the renewal saw.
         let header = services.node.header();
         let ttl = services.node.renew_lease(request.id).await?.unwrap_or(0);

@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{Services, decode, encode, kv};
+use super::{Services, decode, decode_received, encode, kv};
 use crate::encode::Encoder;
 use crate::error;
 use crate::rpc::{self, Caller, Replies, Requests};
@@ -103,7 +103,7 @@ pub(super) async fn snapshot(
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
     if let Some(request) = rpc::next(&mut *requests).await {
-        let _: proto::etcdserverpb::SnapshotRequest = decode(request?)?;
+        let _: proto::etcdserverpb::SnapshotRequest = decode_received(request?)?;
     }
     let image = services.node.image().await?;
     let version = services.node.storage_version();

@@ -161,12 +161,19 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
     ]
 }
 
-/// Reads a request; what is no message of the kind is refused as gRPC does.
+/// Reads the request of a unary call; what is no message of the kind is refused as gRPC does.
 fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Status> {
-    M::decode(bytes).map_err(|failure| {
-        let text = format!("grpc: error unmarshalling request: {failure}");
-        Status::new(Code::Internal, text)
-    })
+    decode_or("error unmarshalling request", bytes)
+}
+
+/// As [`decode`], for a request of a stream, about which gRPC has other words.
+fn decode_received<M: Message + Default>(bytes: Bytes) -> Result<M, Status> {
+    decode_or("failed to unmarshal the received message", bytes)
+}
+
+fn decode_or<M: Message + Default>(text: &str, bytes: Bytes) -> Result<M, Status> {
+    M::decode(bytes)
+        .map_err(|failure| Status::new(Code::Internal, format!("grpc: {text}: {failure}")))
 }
 
 fn encode(reply: &impl Message) -> Bytes {

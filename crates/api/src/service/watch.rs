@@ -16,7 +16,7 @@ use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Services, decode};
+use super::{Services, decode_received};
 use crate::encode::{Encoder, part_len};
 use crate::metrics;
 use crate::rpc::{self, Caller, Replies, Requests};
@@ -41,7 +41,7 @@ pub(super) async fn watch(
         let wake = std::future::poll_fn(|cx| session.poll(cx, &mut *requests)).await;
         session.under_way = UnderWay::begin(&wake);
         match wake {
-            Wake::Request(Some(request)) => session.request(decode(request?)?),
+            Wake::Request(Some(request)) => session.request(decode_received(request?)?),
             // A client that has said all it wants may go on listening.
             Wake::Request(None) => session.listening_only = true,
             Wake::Batch(Some(batch)) => session.batch(&batch),
