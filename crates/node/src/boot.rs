@@ -263,13 +263,31 @@ impl Boot<'_> {
         let (cluster_id, member_id) = (metadata.cluster_id(), metadata.node_id());
         let nothing_promised =
             snapshot.index == 0 && recovered.entries.is_empty() && recovered.hard_state.term() == 0;
+        check_belongs_together(snapshot, &recovered, state)?;
         let raft = if nothing_promised {
             // The first start was cut short before anything of it was durable.
-            self.bootstrap(&self.find_myself()?)?
+            let me = self.find_myself()?;
+            self.check_is_ours(&me, cluster_id, member_id)?;
+            self.bootstrap(&me)?
         } else {
             self.recover(snapshot, recovered, state, node_id(member_id)?)?
         };
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
+    }
+
+    /// A log that nothing was written to yet is taken up only by who began it: it says who it
+    /// belongs to, and the next start believes it.
+    fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
+        if me.id.0 == member_id && state::cluster_id([me.id]) == cluster_id {
+            return Ok(());
+        }
+        Err(Fatal::Bootstrap(format!(
+            "the log in {} was begun for member {member_id:x} of cluster {cluster_id:x}, not for \
+             member {}: start with the URLs and the token of then, or remove it, for nothing is \
+             in it",
+            self.wal_dir.display(),
+            me.id
+        )))
     }
 
     fn recover(
@@ -280,13 +298,6 @@ impl Boot<'_> {
         id: NodeId,
     ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
         let applied = state.applied().index;
-        let last = recovered.entries.last().map_or(snapshot.index, raftpb_index);
-        if applied > last {
-            return Err(Fatal::Bootstrap(format!(
-                "the log ends at index {last}, but the db file holds index {applied}: \
-                 they do not belong together"
-            )));
-        }
         let mut hard_state = wire::hard_state(&recovered.hard_state);
         // What is applied was committed; the log is not synced for the commit index alone.
         hard_state.commit = hard_state.commit.max(LogIndex(applied));
@@ -355,6 +366,23 @@ impl Boot<'_> {
         let drive = Drive::new(parts, pace, now);
         Booted { drive, cluster_id, member_id, ids, standing, clockwork, watchful }
     }
+}
+
+/// Only what is in the log was ever applied.
+fn check_belongs_together(
+    snapshot: SnapshotMark,
+    recovered: &Recovered,
+    state: &State,
+) -> Result<(), Fatal> {
+    let applied = state.applied().index;
+    let last = recovered.entries.last().map_or(snapshot.index, raftpb_index);
+    if applied > last {
+        return Err(Fatal::Bootstrap(format!(
+            "the log ends at index {last}, but the db file holds index {applied}: \
+             they do not belong together"
+        )));
+    }
+    Ok(())
 }
 
 /// The configuration that belongs to what the db file holds: its members.

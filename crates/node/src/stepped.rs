@@ -164,8 +164,12 @@ mod tests {
     }
 
     fn try_boot(disk: &SimDisk, clock: &ManualClock) -> Result<Stepped, Fatal> {
+        boot_at(disk, clock, "http://localhost:2380")
+    }
+
+    fn boot_at(disk: &SimDisk, clock: &ManualClock, url: &str) -> Result<Stepped, Fatal> {
         let world = World { disk: Arc::new(disk.clone()), clock: Arc::new(clock.clone()) };
-        let url = "http://localhost:2380".to_owned();
+        let url = url.to_owned();
         let options = Options {
             name: "alone".to_owned(),
             data_dir: PathBuf::from("/srv/etcd/data"),
@@ -367,6 +371,26 @@ mod tests {
         write(&disk, segment, &late_log);
         let mut member = boot(&disk, &clock);
         assert_eq!(acknowledged(&mut member, &clock), 35);
+    }
+
+    #[test]
+    fn a_log_without_entries_is_taken_up_by_its_own_member_and_for_no_older_db_file() {
+        let (disk, clock) = (SimDisk::new(6), ManualClock::default());
+        let elsewhere = "http://elsewhere:2380";
+        drop(boot(&disk, &clock));
+        let refused = boot_at(&disk, &clock, elsewhere).map(drop).expect_err("another member");
+        assert!(refused.to_string().contains("was begun for member"), "{refused}");
+        let [segment] = &names(&disk, WAL, ".wal")[..] else { panic!("one segment") };
+        let blank = read(&disk, segment);
+        let mut member = boot(&disk, &clock);
+        put_times(&mut member, &clock, 3);
+        drop(member);
+        // What has members and entries knows by itself who it is.
+        drop(boot_at(&disk, &clock, elsewhere).expect("URLs are for the first start"));
+
+        write(&disk, segment, &blank);
+        let refused = try_boot(&disk, &clock).map(drop).expect_err("the log was longer");
+        assert!(refused.to_string().contains("do not belong together"), "{refused}");
     }
 
     #[test]
