@@ -23,6 +23,9 @@ fn main() {
     urls();
     requests();
     apply();
+    boot();
+    checks();
+    config();
     db();
 }
 
@@ -239,6 +242,42 @@ fn entries() -> Vec<pb::InternalRaftRequest> {
         pb::InternalRaftRequest { cluster_member_attr_set: Some(Box::new(member)), ..request() },
         pb::InternalRaftRequest { cluster_version_set: Some(Box::new(version)), ..request() },
     ]
+}
+
+fn boot() {
+    let mut all = vec![0];
+    for request in entries() {
+        all.push(0);
+        put_chunk(&mut all, &request.encode_to_vec());
+    }
+    all.extend_from_slice(&[4, 0, 0]);
+    save("boot", 0, &all);
+    save("boot", 1, &[1]);
+    let snapshot = walpb::Snapshot { index: Some(1), term: Some(1), ..Default::default() };
+    let mut marked = vec![0, 4, 0, 0, 8];
+    put_chunk(&mut marked, &snapshot.encode_to_vec());
+    save("boot", 2, &marked);
+}
+
+fn checks() {
+    let mut all = vec![1];
+    put_chunk(&mut all, &put("a", "1", 0).encode_to_vec());
+    all.push(3);
+    put_chunk(&mut all, &txn().encode_to_vec());
+    save("checks", 0, &all);
+}
+
+fn config() {
+    let texts = [
+        "name: 'default'\ndata-dir: /tmp/x\nsnapshot-count: 10000\nheartbeat-interval: 100\n",
+        "listen-client-urls: http://localhost:2379,unix://x\ninitial-cluster: a=http://b:1\n",
+        "client-transport-security:\n  cert-file: x\n  auto-tls: false\nlog-outputs: [stderr]\n",
+        "{\"auto-compaction-mode\": \"periodic\", \"auto-compaction-retention\": \"1h\"}",
+        "discovery-config:\n  endpoints: [a, b]\n  dial-timeout: 5\nfeature-gates: A=true\n",
+    ];
+    for (number, text) in texts.into_iter().enumerate() {
+        save("config", number, text.as_bytes());
+    }
 }
 
 fn apply() {
