@@ -27,5 +27,6 @@ mod stats;
 mod status;
 
 pub use door::Offer;
+pub use ops::Access;
 pub use server::{ListenError, Server};
 pub use service::{Keepalive, Limits, Services};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use net::{BindError, Connection, ConnectionLimit, Listener, LocalAddress, SocketOptions, Url};
+use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -18,15 +18,12 @@ const INBOX_CONNECTIONS: usize = 4096;
 /// After a failed accept (too many open files), how long to leave the listener alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener that could not be opened.
+/// A socket that could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The address cannot be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The address cannot be told.
-    #[error("cannot tell the bound address: {0}")]
-    Address(#[from] io::Error),
+    /// The socket cannot be had, or not asked for its address.
+    #[error("cannot listen on a bound socket: {0}")]
+    Socket(#[from] io::Error),
     /// The server goes down.
     #[error("the server is stopping")]
     Stopping,
@@ -69,19 +66,18 @@ impl Server {
         Ok(Self { services: Arc::clone(services), workers })
     }
 
-    /// Opens `url` and serves what `offer` says to whoever connects. The answer is where it
-    /// really listens, which a port of 0 leaves to the system.
-    pub fn listen(
+    /// Serves what `offer` says to whoever connects. The answer is where the socket really
+    /// listens, which a port of 0 leaves to the system.
+    pub fn open(
         &self,
-        url: &Url,
-        options: SocketOptions,
+        socket: BoundSocket,
         limit: ConnectionLimit,
         offer: Offer,
     ) -> Result<LocalAddress, ListenError> {
         let first = self.workers.first().ok_or(ListenError::Stopping)?;
         let listener = {
             let _entered = first.runtime.enter();
-            Listener::bind(url, options, limit)?
+            socket.listen(limit)?
         };
         let address = listener.local_address()?;
         let everybody = self.workers.iter().map(|worker| worker.inbox.clone()).collect();

@@ -99,6 +99,11 @@ impl Member {
         self.address().to_string()
     }
 
+    /// Where other members would go.
+    pub fn peer_address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.peer_port))
+    }
+
     /// The data directory.
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")

@@ -4,7 +4,7 @@
 //! error texts) that etcd's users know, and turns the ones to listen on into sockets.
 //!
 //! ```text
-//!  "http://127.0.0.1:2379,unix://sock" --parse_urls--> [Url] --Listener::bind--> accept()
+//!  "http://127.0.0.1:2379,unix://sock" --parse_urls--> [Url] --BoundSocket::bind, listen--> accept()
 //!                                                                  |              |
 //!                                          SocketOptions ----------'   Connection { stream, peer }
 //!                                          ConnectionLimit: a permit inside each connection
@@ -31,7 +31,7 @@ mod url;
 pub use check::{BadAddress, check_advertised, check_bindable};
 pub use cluster::InitialCluster;
 pub use limit::{ConnectionLimit, DescriptorsTooFew, RESERVED_DESCRIPTORS, descriptor_limit};
-pub use listener::{BindError, Connection, Listener, LocalAddress, SocketOptions};
+pub use listener::{BindError, BoundSocket, Connection, Listener, LocalAddress, SocketOptions};
 pub use machine::default_host;
 pub use stream::Stream;
 pub use url::{BadUrl, Scheme, Url, parse_urls};

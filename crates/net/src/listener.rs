@@ -30,11 +30,20 @@ pub struct SocketOptions {
 
 /// A URL that could not be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("listen {network} {address}: {source}")]
+#[error("listen {network} {address}: bind: {}", plain(reason))]
 pub struct BindError {
     network: &'static str,
     address: String,
-    source: io::Error,
+    /// Told in the text, not once more as a cause behind it.
+    reason: io::Error,
+}
+
+/// What the system said, as Go spells it: lower case and without a number behind it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
+    let mut marks = text.chars();
+    marks.next().map_or_else(String::new, |first| first.to_lowercase().chain(marks).collect())
 }
 
 /// Where a listener listens, with the port that was really bound.
@@ -67,6 +76,16 @@ pub struct Connection {
     pub permit: OwnedSemaphorePermit,
 }
 
+/// A socket that listens and is not served yet: who connects waits. It needs no runtime.
+#[derive(Debug)]
+pub struct BoundSocket(Opened);
+
+#[derive(Debug)]
+enum Opened {
+    Tcp(std::net::TcpListener),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
 /// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
@@ -91,14 +110,9 @@ impl Drop for SocketFile {
     }
 }
 
-impl Listener {
-    /// Opens the URL's address. Needs a running tokio runtime. TLS is the caller's: an https URL
-    /// is opened like an http one.
-    pub fn bind(
-        url: &Url,
-        options: SocketOptions,
-        limit: ConnectionLimit,
-    ) -> Result<Listener, BindError> {
+impl BoundSocket {
+    /// Opens the URL's address. TLS is the caller's: an https URL is opened like an http one.
+    pub fn bind(url: &Url, options: SocketOptions) -> Result<BoundSocket, BindError> {
         let address = url.address();
         let (network, socket) = if url.scheme().is_unix() {
             ("unix", bind_unix(&address))
@@ -106,11 +120,22 @@ impl Listener {
             ("tcp", bind_tcp(&address, options))
         };
         match socket {
-            Ok(socket) => Ok(Listener { socket, limit }),
-            Err(source) => Err(BindError { network, address, source }),
+            Ok(socket) => Ok(BoundSocket(socket)),
+            Err(reason) => Err(BindError { network, address, reason }),
         }
     }
 
+    /// Begins to serve it, on the runtime that runs here.
+    pub fn listen(self, limit: ConnectionLimit) -> io::Result<Listener> {
+        let socket = match self.0 {
+            Opened::Tcp(socket) => Bound::Tcp(TcpListener::from_std(socket)?),
+            Opened::Unix(socket, file) => Bound::Unix(UnixListener::from_std(socket)?, file),
+        };
+        Ok(Listener { socket, limit })
+    }
+}
+
+impl Listener {
     /// Where it listens.
     pub fn local_address(&self) -> io::Result<LocalAddress> {
         match &self.socket {
@@ -155,20 +180,21 @@ fn tune(stream: &tokio::net::TcpStream) {
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
 
-fn bind_unix(path: &str) -> io::Result<Bound> {
+fn bind_unix(path: &str) -> io::Result<Opened> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    Ok(Bound::Unix(listener, SocketFile(PathBuf::from(path))))
+    let listener = std::os::unix::net::UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(Opened::Unix(listener, SocketFile(PathBuf::from(path))))
 }
 
-fn bind_tcp(address: &str, options: SocketOptions) -> io::Result<Bound> {
+fn bind_tcp(address: &str, options: SocketOptions) -> io::Result<Opened> {
     let mut last = None;
     for candidate in candidates(address)? {
         match bind_one(candidate, options) {
-            Ok(listener) => return Ok(Bound::Tcp(listener)),
+            Ok(listener) => return Ok(Opened::Tcp(listener)),
             Err(error) => last = Some(error),
         }
     }
@@ -191,7 +217,7 @@ fn candidates(address: &str) -> io::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-fn bind_one(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListener> {
+fn bind_one(address: SocketAddr, options: SocketOptions) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
@@ -203,7 +229,7 @@ fn bind_one(address: SocketAddr, options: SocketOptions) -> io::Result<TcpListen
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 #[cfg(test)]
@@ -213,14 +239,15 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpStream, UnixStream};
 
-    use super::{Listener, LocalAddress, SocketOptions};
+    use super::{BoundSocket, Listener, LocalAddress, SocketOptions};
     use crate::limit::ConnectionLimit;
     use crate::url::Url;
 
     fn listen(url: &str, connections: u64) -> Listener {
         let url = Url::parse(url).expect("parses");
         let limit = ConnectionLimit::new(connections);
-        Listener::bind(&url, SocketOptions::default(), limit).expect("binds")
+        let socket = BoundSocket::bind(&url, SocketOptions::default()).expect("binds");
+        socket.listen(limit).expect("listens")
     }
 
     fn tcp_address(listener: &Listener) -> SocketAddr {
@@ -269,14 +296,16 @@ mod tests {
         let url = format!("http://{}", tcp_address(&listener));
         let url = Url::parse(&url).expect("parses");
         let alone = SocketOptions::default();
-        let error = Listener::bind(&url, alone, ConnectionLimit::new(1)).expect_err("is taken");
-        assert!(error.to_string().starts_with("listen tcp 127.0.0.1:"), "{error}");
+        let error = BoundSocket::bind(&url, alone).expect_err("is taken").to_string();
+        assert!(error.starts_with("listen tcp 127.0.0.1:"), "{error}");
+        assert!(error.ends_with(": bind: address already in use"), "{error}");
 
         let shared = SocketOptions { reuse_port: true, ..alone };
         let any = Url::parse("http://127.0.0.1:0").expect("parses");
-        let one = Listener::bind(&any, shared, ConnectionLimit::new(1)).expect("binds");
+        let one = BoundSocket::bind(&any, shared).expect("binds");
+        let one = one.listen(ConnectionLimit::new(1)).expect("listens");
         let url = Url::parse(&format!("http://{}", tcp_address(&one))).expect("parses");
-        assert!(Listener::bind(&url, shared, ConnectionLimit::new(1)).is_ok());
+        assert!(BoundSocket::bind(&url, shared).is_ok());
     }
 
     #[tokio::test]

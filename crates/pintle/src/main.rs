@@ -21,6 +21,7 @@
 
 mod config;
 mod data_dir;
+mod doors;
 mod logging;
 mod notify;
 mod options;

@@ -9,6 +9,7 @@ use net::InitialCluster;
 
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
 use crate::config::{ClusterState, Config, start_line};
+use crate::doors::Doors;
 use crate::logging::{Level, LogConfig, Logger};
 use crate::options::arguments::{Parsed, parse};
 use crate::options::environment::{self, Notice, Refused};
@@ -232,9 +233,10 @@ fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     config.listen.check().map_err(anyhow::Error::msg)?;
     let members = first_members(config).map_err(anyhow::Error::msg)?;
+    let doors = Doors::bind(&config.listen, logger)?;
     start_line::log(logger, config, members.as_ref());
     warn_of_large_requests(logger, config);
-    wire::run_member(config, logger)
+    wire::run_member(config, logger, doors)
 }
 
 fn warn_of_large_requests(logger: &Logger, config: &Config) {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Offer, Server, Services};
+use api::{Access, Server, Services};
 use env::{RealClock, RealDisk};
-use net::{ConnectionLimit, Url, descriptor_limit};
+use net::{LocalAddress, Url};
 use node::{Running, World};
 
 use crate::config::{self, Config};
-use crate::logging::Logger;
+use crate::doors::{Doors, texts};
+use crate::logging::{Line, Logger};
 use crate::notify;
 use crate::run::Ended;
 use crate::signals::Signals;
@@ -22,30 +23,55 @@ const VALUE_BUDGET_BYTES: usize = 1 << 30;
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a member until it ends.
-pub(crate) fn run_member(config: &Config, logger: &Logger) -> Result<Ended, anyhow::Error> {
+pub(crate) fn run_member(
+    config: &Config,
+    logger: &Logger,
+    mut doors: Doors,
+) -> Result<Ended, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
     let running = Running::start(world, options(config))?;
-    let services = Services::new(running.node().clone(), limits(config));
+    let services = Services::new(running.node().clone(), limits(config), access(config));
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
-    let ended = runtime.block_on(serve(config, logger, &running, &server));
-    logger.info("closing etcd server").text("name", &config.name).send();
+    let (peer_addresses, ended) = match doors.open_early(config, logger, &server) {
+        Ok(addresses) => {
+            (addresses, runtime.block_on(serve(logger, &running, &server, &mut doors)))
+        }
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    tell_of(config, logger.info("closing etcd server")).send();
+    tell_peers(logger, "stopping serving peer traffic", &peer_addresses);
     server.stop();
+    tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
     let stopped = running.stop();
-    logger.info("closed etcd server").text("name", &config.name).send();
+    tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;
     stopped?;
     Ok(ended)
 }
 
+/// Who it is that closes.
+fn tell_of<'a>(config: &Config, line: Line<'a>) -> Line<'a> {
+    line.text("name", &config.name)
+        .text("data-dir", config.data_dir.display().to_string())
+        .list("advertise-peer-urls", texts(&config.advertise.peer))
+        .list("advertise-client-urls", texts(&config.advertise.client))
+}
+
+fn tell_peers(logger: &Logger, message: &str, addresses: &[LocalAddress]) {
+    for address in addresses {
+        logger.info(message).text("address", address.to_string()).send();
+    }
+}
+
 async fn serve(
-    config: &Config,
     logger: &Logger,
     running: &Running,
     server: &Server,
+    doors: &mut Doors,
 ) -> Result<Ended, anyhow::Error> {
     let mut signals = Signals::listen()?;
     let mut failure = running.failure();
@@ -56,7 +82,7 @@ async fn serve(
     };
     let ready = async {
         running.publish().await?;
-        open_doors(config, logger, server)?;
+        doors.open(logger, server)?;
         notify::ready(logger);
         std::future::pending::<Result<(), anyhow::Error>>().await
     };
@@ -65,32 +91,6 @@ async fn serve(
         failure = failed => Err(failure),
         Err(error) = ready => Err(error),
     }
-}
-
-/// Opens the listeners: a client that can connect can be served.
-fn open_doors(config: &Config, logger: &Logger, server: &Server) -> Result<(), anyhow::Error> {
-    let limit = ConnectionLimit::from_descriptors(descriptor_limit())?;
-    let listen =
-        |url: &Url, offer: Offer| server.listen(url, config.listen.socket, limit.clone(), offer);
-    let apart = !config.listen.client_http.is_empty();
-    let (offer, traffic) =
-        if apart { (Offer::Grpc, "grpc") } else { (Offer::Everything, "grpc+http") };
-    let clients = config.listen.client.iter().map(|url| (url, offer, traffic));
-    let http = config.listen.client_http.iter().map(|url| (url, Offer::Http, "http"));
-    for (url, offer, traffic) in clients.chain(http) {
-        let address = listen(url, offer)?.to_string();
-        logger.info("ready to serve client requests").send();
-        logger
-            .info("serving client traffic insecurely; this is strongly discouraged!")
-            .text("traffic", traffic)
-            .text("address", address)
-            .send();
-    }
-    for url in &config.listen.metrics {
-        let address = listen(url, Offer::Metrics)?.to_string();
-        logger.info("serving metrics").text("address", address).send();
-    }
-    Ok(())
 }
 
 fn limits(config: &Config) -> api::Limits {
@@ -103,6 +103,10 @@ fn limits(config: &Config) -> api::Limits {
         extensive_metrics: config.http.extensive_metrics,
         keepalive: config.keepalive,
     }
+}
+
+fn access(config: &Config) -> Access {
+    Access { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() }
 }
 
 fn options(config: &Config) -> node::Options {

@@ -1,14 +1,19 @@
-//! The operator's HTTP: health, version, metrics.
+//! The plain HTTP: health, version, metrics, and what members ask at peer URLs.
 
+mod access;
 mod health;
 mod metrics;
+mod peer;
 mod process;
+mod vars;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
+
+pub use access::Access;
 
 use crate::door::Offer;
 use crate::service::Services;
@@ -29,20 +34,31 @@ pub(crate) async fn answer(
     offer: Offer,
     request: &request::Parts,
 ) -> Response<Bytes> {
-    if offer == Offer::Grpc {
-        return not_found();
+    match offer {
+        Offer::Grpc => return not_found(),
+        Offer::Metrics => return checks(services, request).await,
+        Offer::Peer => return peer::answer(services, request).await,
+        Offer::Everything | Offer::Http => {}
     }
-    if request.method == Method::OPTIONS && offer != Offer::Metrics {
-        return Response::new(Bytes::new());
+    if let Some(refusal) = services.access.refusal(request) {
+        return refusal;
     }
-    let path = request.uri.path();
-    match path {
+    let mut response = match request.uri.path() {
+        _ if request.method == Method::OPTIONS => Response::new(Bytes::new()),
+        "/version" => get_only(request, async { version(services) }).await,
+        "/debug/vars" => get_only(request, async { vars::answer(services) }).await,
+        _ => checks(services, request).await,
+    };
+    services.access.mark(request, &mut response);
+    response
+}
+
+/// What metrics listeners answer, too.
+async fn checks(services: &Arc<Services>, request: &request::Parts) -> Response<Bytes> {
+    match request.uri.path() {
         "/metrics" => metrics::answer(services),
         "/health" => get_only(request, health::health(services, request)).await,
-        "/version" if offer != Offer::Metrics => {
-            get_only(request, async { version(services) }).await
-        }
-        _ => match health::Probe::of(path) {
+        path => match health::Probe::of(path) {
             Some(probe) => get_only(request, probe.answer(services, request)).await,
             None => not_found(),
         },

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use node::Node;
 use proto::Message;
 
+use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
@@ -76,13 +77,14 @@ pub struct Services {
     pub(crate) node: Node,
     pub(crate) table: Table,
     pub(crate) limits: Limits,
+    pub(crate) access: Access,
     /// Raised when the member goes down.
     pub(crate) stop: tokio::sync::watch::Sender<bool>,
 }
 
 impl Services {
     /// The services of this member.
-    pub fn new(node: Node, limits: Limits) -> Arc<Self> {
+    pub fn new(node: Node, limits: Limits, access: Access) -> Arc<Self> {
         ops::register();
         metrics::register();
         let rows = rows();
@@ -91,7 +93,7 @@ impl Services {
                 .for_each(|(service, method, kind)| stats::show(kind.label(), service, method));
         }
         let stop = tokio::sync::watch::Sender::new(false);
-        Arc::new(Self { node, table: Table::new(rows), limits, stop })
+        Arc::new(Self { node, table: Table::new(rows), limits, access, stop })
     }
 
     /// What is checked of every call before its handler runs.

@@ -7,6 +7,7 @@ mod differential;
 mod edges;
 mod handover;
 mod headers;
+mod http;
 mod kill;
 mod lease;
 mod log;

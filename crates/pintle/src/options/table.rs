@@ -400,16 +400,14 @@ pub(crate) const TABLE: &[Row] = &[
         Kind::Origins,
         "*",
         "Origins whose scripts may use the HTTP API; * means all.",
-    )
-    .not_built(),
+    ),
     security(
         "host-whitelist",
         NAMES,
         "*",
         "Host names under which plain HTTP is served; * means all.",
     )
-    .joined()
-    .not_built(),
+    .joined(),
     auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options.")
         .not_built(),
     auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.")
