@@ -39,6 +39,30 @@ pub(crate) fn encode(header: ResponseHeader, reply: &Reply) -> Bytes {
     Bytes::from(message)
 }
 
+/// How many bytes the rows of a reply have.
+pub(crate) fn rows_len(reply: &Reply) -> usize {
+    match reply {
+        Reply::Range(reply) => len_of(&reply.kvs),
+        Reply::DeleteRange(reply) => len_of(&reply.prev_kvs),
+        Reply::Txn(reply) => txn_rows_len(reply),
+        _ => 0,
+    }
+}
+
+fn txn_rows_len(reply: &TxnReply) -> usize {
+    let of_op = |op: &OpReply| match op {
+        OpReply::Range(reply) => len_of(&reply.kvs),
+        OpReply::DeleteRange(reply) => len_of(&reply.prev_kvs),
+        OpReply::Txn(reply) => txn_rows_len(reply),
+        OpReply::Put(_) | OpReply::Empty => 0,
+    };
+    reply.responses.iter().map(of_op).sum()
+}
+
+fn len_of(rows: &[Bytes]) -> usize {
+    rows.iter().map(Bytes::len).sum()
+}
+
 /// A `RangeResponse`.
 pub(crate) fn range(header: ResponseHeader, reply: &RangeReply) -> Bytes {
     let rows: usize = reply.kvs.iter().map(|kv| part_len(kv.len())).sum();

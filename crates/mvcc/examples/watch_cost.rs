@@ -11,7 +11,7 @@ use bytes::Bytes;
 use env::SimDisk;
 use mvcc::{
     Backend, Event, EventKind, History, HistoryError, Hub, Options, Previous, Revision, Store,
-    WatchContent, WatchCreate, WatchOptions, WatchStream,
+    WatchContent, WatchCreate, WatchNext, WatchOptions, WatchStream,
 };
 
 /// An empty past: everything comes from the ring here.
@@ -93,7 +93,7 @@ impl Bench {
         let mut responses = 0;
         let mut cx = Context::from_waker(&self.waker);
         for stream in &mut self.streams {
-            while let Poll::Ready(batch) = stream.poll_next(&mut cx) {
+            while let Poll::Ready(WatchNext::Batch(batch)) = stream.poll_next(&mut cx) {
                 std::hint::black_box(batch);
                 responses += 1;
             }
@@ -175,9 +175,11 @@ fn come_back(store: &Store, count: usize, all_keys: bool, options: WatchOptions)
     let mut busy = true;
     while std::mem::take(&mut busy) {
         for stream in &mut bench.streams {
-            if let Poll::Ready(Some(batch)) = stream.poll_next(&mut cx) {
+            if let Poll::Ready(next) = stream.poll_next(&mut cx) {
                 busy = true;
-                if let WatchContent::Events(found) = batch.content {
+                if let WatchNext::Batch(batch) = next
+                    && let WatchContent::Events(found) = batch.content
+                {
                     events += found.len();
                 }
             }

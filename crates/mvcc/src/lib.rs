@@ -62,7 +62,7 @@ pub use revision::Revision;
 pub use store::{Options, Store};
 pub use watch::{
     History, HistoryError, Hub, WatchBatch, WatchCancelled, WatchContent, WatchCreate,
-    WatchCreateError, WatchCreated, WatchEvent, WatchEvents, WatchFilters, WatchOptions,
+    WatchCreateError, WatchCreated, WatchEvent, WatchEvents, WatchFilters, WatchNext, WatchOptions,
     WatchStats, WatchStream,
 };
 pub use write::{Deleted, Finished, Prior, WriteTxn, Writer};

@@ -160,6 +160,22 @@ impl Reader {
         self.shared.range(request, None)
     }
 
+    /// How many rows [`range`](Self::range) will look at, at most; counted up to `limit` only, and
+    /// quickly. Tells those who have other work on this thread whether it will take long.
+    pub fn rows_ahead(&self, request: &Range, limit: usize) -> usize {
+        if matches!(request.keys, KeyRange::Single(_)) {
+            return 1;
+        }
+        let to_fetch = request.rows_to_fetch();
+        let counts_now = request.count_only && request.revision <= 0;
+        if to_fetch <= limit || counts_now {
+            return to_fetch.min(limit);
+        }
+        let index = self.shared.index();
+        let counted = index.count(&Span::from(&request.keys), self.current_revision(), limit);
+        if counted.rest.is_some() { limit.saturating_add(1) } else { counted.count }
+    }
+
     /// The newest revision.
     pub fn current_revision(&self) -> i64 {
         self.shared.current()

@@ -1,10 +1,16 @@
 //! Reads that do not go through the log, counted and watched.
 
+use mvcc::{KeyRange, Range, Reader};
+use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::{RangeRequest, TxnRequest};
 use state::{RangeReply, TxnReply};
 
+use crate::node::blocking;
 use crate::tally::{self, Kind, Tally};
 use crate::{Error, Node};
+
+/// Reads of more rows are done on a thread that may take its time: this one has other clients.
+const ROWS_HERE: usize = 2000;
 
 impl Node {
     /// Answers a range: unless it says that it may be stale, with all that was acknowledged before.
@@ -12,9 +18,9 @@ impl Node {
         let watchful = &self.shared.watchful;
         let begun = watchful.now();
         let outcome = match request.serializable {
-            true => self.range(request),
+            true => self.range(request).await,
             false => match self.read_barrier().await {
-                Ok(()) => self.range(request),
+                Ok(()) => self.range(request).await,
                 Err(error) => Err(error),
             },
         };
@@ -31,17 +37,30 @@ impl Node {
     }
 
     /// Answers a range from what is applied.
-    pub fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
+    pub async fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let begun = self.shared.watchful.now();
-        let outcome = self.shared.views.reader.range(&state::range_of(request));
+        let range = state::range_of(request);
+        let reader = &self.shared.views.reader;
+        let outcome = if reader.rows_ahead(&range, ROWS_HERE) <= ROWS_HERE {
+            reader.range(&range).map_err(Error::from)
+        } else {
+            let reader = reader.clone();
+            blocking(move || Ok(reader.range(&range)?)).await
+        };
         tally::ranged(outcome.is_ok(), self.shared.watchful.now().saturating_sub(begun));
         Ok(outcome?.into())
     }
 
     /// Answers a transaction that only reads from what is applied.
-    pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
+    pub async fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
         let begun = self.shared.watchful.now();
-        let outcome = self.shared.views.read_txn(request);
+        let views = &self.shared.views;
+        let outcome = if rows_of_txn(&views.reader, request) <= ROWS_HERE {
+            views.read_txn(request)
+        } else {
+            let (views, request) = (views.clone(), request.clone());
+            blocking(move || Ok(views.read_txn(&request))).await?
+        };
         let outcome = match outcome {
             Ok(outcome) => outcome.map_err(Error::from),
             Err(error) => Err(Error::Storage(error.to_string())),
@@ -54,4 +73,24 @@ impl Node {
         self.shared.watchful.read(took, request, outcome.as_ref());
         outcome
     }
+}
+
+/// How many rows the transaction may look at, counted until that is too many.
+fn rows_of_txn(reader: &Reader, txn: &TxnRequest) -> usize {
+    let compares = txn
+        .compare
+        .iter()
+        .map(|compare| Range::of(KeyRange::new(compare.key.clone(), compare.range_end.clone())));
+    let ranges = txn.success.iter().chain(&txn.failure).filter_map(|op| match &op.request {
+        Some(Request::RequestRange(range)) => Some(state::range_of(range)),
+        _ => None,
+    });
+    let mut rows: usize = 0;
+    for range in compares.chain(ranges) {
+        rows = rows.saturating_add(reader.rows_ahead(&range, ROWS_HERE));
+        if rows > ROWS_HERE {
+            break;
+        }
+    }
+    rows
 }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use mvcc::{EventKind, Hub, WatchContent, WatchCreate, WatchStream};
+use mvcc::{EventKind, Hub, WatchContent, WatchCreate, WatchNext, WatchStream};
 
 use crate::model::{Change, Model};
 use crate::told::decoded;
@@ -36,7 +36,12 @@ impl Watch {
     pub(crate) fn poll(&mut self) -> u64 {
         let mut taken = 0;
         let mut context = Context::from_waker(Waker::noop());
-        while let Poll::Ready(Some(batch)) = self.stream.poll_next(&mut context) {
+        while let Poll::Ready(next) = self.stream.poll_next(&mut context) {
+            let batch = match next {
+                WatchNext::Batch(batch) => batch,
+                WatchNext::Pause => continue,
+                WatchNext::Over => break,
+            };
             match batch.content {
                 WatchContent::Events(events) => {
                     taken += events.len() as u64;

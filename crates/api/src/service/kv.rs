@@ -15,6 +15,8 @@ use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::Status;
 use crate::{error, reply};
 
+/// Replies up to this size are encoded on the thread of the connection.
+const ENCODED_HERE_BYTES: usize = 1 << 20;
 /// Rows in the first message of a streamed range.
 const FIRST_CHUNK_ROWS: i64 = 10;
 
@@ -26,7 +28,20 @@ pub(super) async fn range(
     let request: RangeRequest = decode(request)?;
     checks::range(&request)?;
     let rows = services.node.read_range(&request).await?;
-    Ok(reply::range(header_of(&services, &rows), &rows))
+    let header = header_of(&services, &rows);
+    encoded(rows.kvs.iter().map(Bytes::len).sum(), move || reply::range(header, &rows)).await
+}
+
+/// Encodes a reply of about so many bytes: a large one on another thread, as this one has other
+/// clients.
+async fn encoded(
+    bytes: usize,
+    encode: impl FnOnce() -> Bytes + Send + 'static,
+) -> Result<Bytes, Status> {
+    if bytes <= ENCODED_HERE_BYTES {
+        return Ok(encode());
+    }
+    tokio::task::spawn_blocking(encode).await.map_err(|_| error::STOPPED)
 }
 
 /// The header of a range tells the revision that was read, not one that came since: clients watch
@@ -54,7 +69,7 @@ pub(super) async fn range_stream(
     let mut first = None;
     loop {
         request.limit = if limit == 0 { chunk_rows } else { chunk_rows.min(limit - sent) };
-        let mut rows = services.node.range(&request)?;
+        let mut rows = services.node.range(&request).await?;
         if request.revision <= 0 {
             request.revision = rows.revision;
         }
@@ -149,8 +164,9 @@ pub(super) async fn txn(
     if !state::is_serializable(&request) {
         services.node.read_barrier().await?;
     }
-    let outcome = services.node.read_txn(&request)?;
-    Ok(reply::encode(services.node.header(), &Reply::Txn(outcome)))
+    let reply = Reply::Txn(services.node.read_txn(&request).await?);
+    let header = services.node.header();
+    encoded(reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }
 
 pub(super) async fn compact(
@@ -176,5 +192,5 @@ pub(super) async fn propose(
 ) -> Result<Bytes, Status> {
     let (reply, revision) = services.node.propose(request).await?;
     let header = ResponseHeader { revision, ..services.node.header() };
-    Ok(reply::encode(header, &reply))
+    encoded(reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }

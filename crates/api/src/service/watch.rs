@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mvcc::{
-    EventKind, WatchBatch, WatchContent, WatchCreate, WatchEvent, WatchFilters, WatchStream,
+    EventKind, WatchBatch, WatchContent, WatchCreate, WatchEvent, WatchFilters, WatchNext,
+    WatchStream,
 };
 use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::etcdserverpb::watch_request::RequestUnion;
@@ -44,8 +45,10 @@ pub(super) async fn watch(
             Wake::Request(Some(request)) => session.request(decode_received(request?)?),
             // A client that has said all it wants may go on listening.
             Wake::Request(None) => session.listening_only = true,
-            Wake::Batch(Some(batch)) => session.batch(&batch),
-            Wake::Batch(None) => return Err(session.failure()),
+            Wake::Next(WatchNext::Batch(batch)) => session.batch(&batch),
+            // Messages of other clients come in meanwhile.
+            Wake::Next(WatchNext::Pause) => tokio::task::yield_now().await,
+            Wake::Next(WatchNext::Over) => return Err(session.failure()),
             Wake::Tick => session.tick(),
         }
     }
@@ -53,7 +56,7 @@ pub(super) async fn watch(
 
 enum Wake {
     Request(Option<Result<Bytes, Status>>),
-    Batch(Option<WatchBatch>),
+    Next(WatchNext),
     Tick,
 }
 
@@ -71,12 +74,15 @@ impl UnderWay {
     fn begin(wake: &Wake) -> Self {
         match wake {
             Wake::Request(Some(_)) => Self::Control(Instant::now()),
-            Wake::Batch(Some(WatchBatch { content: WatchContent::Events(events), .. })) => {
-                Self::Events(Instant::now(), events.len())
+            Wake::Next(WatchNext::Batch(batch)) => {
+                let events = match &batch.content {
+                    WatchContent::Events(events) => events.len(),
+                    WatchContent::Progress | WatchContent::Compacted { .. } => 0,
+                };
+                Self::Events(Instant::now(), events)
             }
-            Wake::Batch(Some(_)) => Self::Events(Instant::now(), 0),
             Wake::Tick => Self::Progress(Instant::now()),
-            Wake::Request(None) | Wake::Batch(None) => Self::Nothing,
+            Wake::Request(None) | Wake::Next(WatchNext::Pause | WatchNext::Over) => Self::Nothing,
         }
     }
 
@@ -136,8 +142,8 @@ impl Session {
         {
             return Poll::Ready(Wake::Request(request));
         }
-        if let Poll::Ready(batch) = self.stream.poll_next(cx) {
-            return Poll::Ready(Wake::Batch(batch));
+        if let Poll::Ready(next) = self.stream.poll_next(cx) {
+            return Poll::Ready(Wake::Next(next));
         }
         match &mut self.timer {
             Some(timer) => timer.as_mut().poll(cx).map(|()| Wake::Tick),

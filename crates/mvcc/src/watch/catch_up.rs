@@ -289,7 +289,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::watch::{History, Hub, WatchCreate, WatchOptions};
+    use crate::watch::{History, Hub, WatchCreate, WatchNext, WatchOptions};
     use crate::{EventKind, Previous, Revision};
 
     /// All is in the ring, or lost.
@@ -343,7 +343,7 @@ mod tests {
 
     fn revisions(stream: &mut WatchStream) -> Vec<Vec<i64>> {
         let mut heard = vec![Vec::new(); CROWD];
-        while let Poll::Ready(Some(batch)) =
+        while let Poll::Ready(WatchNext::Batch(batch)) =
             stream.poll_next(&mut Context::from_waker(Waker::noop()))
         {
             let WatchContent::Events(events) = batch.content else { continue };

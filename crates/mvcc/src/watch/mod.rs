@@ -46,4 +46,4 @@ pub use batch::{WatchBatch, WatchContent, WatchEvent, WatchEvents};
 pub use create::{WatchCancelled, WatchCreate, WatchCreateError, WatchCreated, WatchFilters};
 pub use history::{History, HistoryError};
 pub use hub::{Hub, WatchOptions, WatchStats};
-pub use stream::WatchStream;
+pub use stream::{WatchNext, WatchStream};

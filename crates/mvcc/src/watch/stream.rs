@@ -40,6 +40,18 @@ pub(super) enum Group {
     Compacted,
 }
 
+/// What a poll of a stream came to.
+#[derive(Debug)]
+pub enum WatchNext {
+    /// The next response.
+    Batch(WatchBatch),
+    /// There is more of the past to be read, and nothing to send so far: poll again, once others
+    /// on this thread had their turn.
+    Pause,
+    /// History cannot be read ([`WatchStream::failure`]), and the stream is over.
+    Over,
+}
+
 /// A response that was made by catching up and waits for its turn.
 #[derive(Debug)]
 pub(super) struct Ready {
@@ -185,20 +197,20 @@ impl WatchStream {
         self.hub.registry().published
     }
 
-    /// The next response. `None`: history cannot be read ([`WatchStream::failure`]), and the
-    /// stream is over.
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchBatch>> {
+    /// The next response, or why there is none yet.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<WatchNext> {
         while self.failure.is_none() {
             if let Some(batch) = self.next_queued() {
-                return Poll::Ready(Some(batch));
+                return Poll::Ready(WatchNext::Batch(batch));
             }
             if !self.live_turn && !self.unsynced.is_empty() {
                 self.live_turn = true;
                 match self.catch_up() {
-                    Ok(Step::Forward) => {}
-                    Ok(Step::Stalled) => {
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
+                    // A long past may concern nobody here: others on this thread have a turn
+                    // before more of it is read.
+                    Ok(Step::Forward) if !self.is_between_steps() => {}
+                    Ok(Step::Forward | Step::Stalled) => {
+                        return Poll::Ready(WatchNext::Pause);
                     }
                     Err(error) => self.failure = Some(error),
                 }
@@ -209,7 +221,12 @@ impl WatchStream {
                 return Poll::Pending;
             }
         }
-        Poll::Ready(None)
+        Poll::Ready(WatchNext::Over)
+    }
+
+    /// Whether a step of catching up came to nothing and there is another to do.
+    fn is_between_steps(&self) -> bool {
+        self.ready.is_empty() && !self.unsynced.is_empty()
     }
 
     /// Why the stream is over.

@@ -173,6 +173,26 @@ fn ranges_page_across_the_chunks_of_a_walk() {
 }
 
 #[test]
+fn the_length_of_a_range_is_known_before_it_is_read() {
+    let mut store = fresh();
+    let names: Vec<String> = (0..3000).map(|number| format!("k{number:04}")).collect();
+    put_each(&mut store, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let ahead = |range: &Range| store.reader.rows_ahead(range, 2000);
+    let from = |key: &'static str| Range::of(KeyRange::From(Bytes::from_static(key.as_bytes())));
+    let sorted = |limit| Range { limit, order: SortOrder::Descend, ..from("k") };
+    assert!(ahead(&from("k")) > 2000);
+    assert_eq!(ahead(&from("k2900")), 100);
+    assert_eq!(ahead(&Range { limit: 10, ..from("k") }), 11);
+    assert!(ahead(&sorted(10)) > 2000, "all rows are looked at");
+    assert!(ahead(&Range { limit: i64::MAX, min_mod_revision: 7, ..from("k") }) > 2000);
+    assert_eq!(ahead(&Range { count_only: true, ..from("k") }), 2000, "counts are at hand");
+    assert!(ahead(&Range { count_only: true, revision: 5, ..from("k") }) > 2000);
+    assert_eq!(ahead(&Range::of(single("k0001"))), 1);
+    let inverted = KeyRange::Between(Bytes::from_static(b"l"), Bytes::from_static(b"k"));
+    assert_eq!(ahead(&Range::of(inverted)), 0);
+}
+
+#[test]
 fn a_sort_with_a_small_limit_forgets_what_cannot_come_back() {
     let mut store = fresh();
     let names: Vec<String> = (0..20_000).map(|n| format!("{:05}", n * 7919 % 20_000)).collect();

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 use mvcc::{
     Event, EventKind, History, HistoryError, Hub, Previous, Revision, WatchBatch, WatchContent,
-    WatchCreate, WatchOptions, WatchStream,
+    WatchCreate, WatchNext, WatchOptions, WatchStream,
 };
 
 /// One change of a transaction.
@@ -226,10 +226,23 @@ impl Wake for Bell {
 
 /// The next response, if there is one now.
 pub(crate) fn next(stream: &mut WatchStream) -> Option<WatchBatch> {
-    match stream.poll_next(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(batch) => Some(batch.expect("the stream goes on")),
-        Poll::Pending => None,
+    poll_through(stream, Waker::noop())
+}
+
+/// How many pauses a stream may make before it is taken for stalled.
+const PAUSES: usize = 1000;
+
+/// Polls until there is a response, or until the stream goes to sleep.
+pub(crate) fn poll_through(stream: &mut WatchStream, waker: &Waker) -> Option<WatchBatch> {
+    for _ in 0..PAUSES {
+        match stream.poll_next(&mut Context::from_waker(waker)) {
+            Poll::Ready(WatchNext::Batch(batch)) => return Some(batch),
+            Poll::Ready(WatchNext::Pause) => {}
+            Poll::Ready(WatchNext::Over) => panic!("the stream goes on"),
+            Poll::Pending => return None,
+        }
     }
+    None
 }
 
 /// All responses that there are now.

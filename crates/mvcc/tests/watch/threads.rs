@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use env::{Clock, RealClock};
 use mvcc::{
-    Event, History, HistoryError, Hub, Revision, WatchBatch, WatchContent, WatchCreate,
+    Event, History, HistoryError, Hub, Revision, WatchBatch, WatchContent, WatchCreate, WatchNext,
     WatchOptions, WatchStream,
 };
 
@@ -160,7 +160,9 @@ impl Poller {
                 self.done.push(heard);
             }
             match self.stream.poll_next(&mut cx) {
-                Poll::Ready(batch) => self.take(&batch.expect("the stream goes on")),
+                Poll::Ready(WatchNext::Batch(batch)) => self.take(&batch),
+                Poll::Ready(WatchNext::Pause) => {}
+                Poll::Ready(WatchNext::Over) => panic!("the stream goes on"),
                 Poll::Pending if self.finished(end.load(Ordering::SeqCst)) => {}
                 Poll::Pending => {
                     // Only another poll can tell a wake from a stale token; so a lost wake is

@@ -94,7 +94,8 @@ fn what_was_put_is_there_after_a_restart() {
                 range_end: Bytes::from_static(b"\0"),
                 ..Default::default()
             };
-            assert_eq!(running.node().range(&all).expect("it is here").count, number as i64 + 1);
+            let read = running.node().range(&all).await.expect("it is here");
+            assert_eq!(read.count, number as i64 + 1);
         });
         running.stop().expect("nothing stands in the way");
     }
