@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use env::{Call, Clock as _, ManualClock, Random, SimDisk};
 use node::{AutoCompaction, Error, Fatal, Options, Stepped, World};
-use proto::etcdserverpb::RangeRequest;
+use proto::etcdserverpb::{
+    InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, RangeRequest,
+};
 use proto::raftpb::Entry;
 use state::{LeaseId, Renewal};
 
@@ -439,12 +441,19 @@ impl Run {
         let now = self.clock.now();
         let id = 1 + self.random.below(4) as i64;
         let speed = if self.plan.bug == Some(Bug::FastClock) { 2 } else { 1 };
-        if let Renewal::Renewed { .. } = self.member().renew_lease(now * speed, LeaseId(id)) {
-            // Without checkpoints of its own a leader knows no way to take one back, and renews
-            // for what an older one has left: as in etcd.
-            let lease = self.member().views().leases.lease(LeaseId(id));
-            let left = lease.map_or(0, |lease| lease.seconds_left());
-            self.leases.renewed(now, id, left);
+        match self.member().renew_lease(now * speed, LeaseId(id)) {
+            Renewal::Renewed { ttl } => self.leases.renewed(now, id, ttl),
+            Renewal::ClearCheckpoint => {
+                let checkpoint = LeaseCheckpoint { id, remaining_ttl: 0 };
+                let clear = LeaseCheckpointRequest { checkpoints: vec![checkpoint] };
+                let request = InternalRaftRequest {
+                    lease_checkpoint: Some(clear),
+                    ..InternalRaftRequest::default()
+                };
+                let id = self.member().propose(request.clone());
+                self.asked.push(id, request)?;
+            }
+            Renewal::Expired | Renewal::NotFound | Renewal::NotPrimary => {}
         }
         Ok(())
     }

@@ -143,7 +143,9 @@ impl Expiry {
         if deadline.expires <= now {
             return Renewal::Expired;
         }
-        if self.options.checkpoint_interval.is_some() && deadline.lease.remaining_ttl > 0 {
+        // Also by a leader that takes none itself, where etcd's would live on for what was left and
+        // tell the client of all that was granted.
+        if deadline.lease.remaining_ttl > 0 {
             return Renewal::ClearCheckpoint;
         }
         self.move_deadline(id, end_of(now, deadline.lease));
@@ -354,9 +356,12 @@ mod tests {
         let mut expiry = Expiry::new(ExpiryOptions::default());
         expiry.promote(secs(10), secs(1), [Lease { remaining_ttl: 30, ..lease(1, 600) }]);
         assert_eq!(expiry.remaining(secs(10), LeaseId(1)), Some(31));
-        // Checkpoints are off: nobody clears it, the rest stays what it was.
+        // It takes no checkpoints itself, and yet a client that renews gets all it is told.
+        assert_eq!(expiry.renew(secs(20), LeaseId(1)), Renewal::ClearCheckpoint);
+        assert_eq!(expiry.remaining(secs(20), LeaseId(1)), Some(21));
+        expiry.checkpointed(secs(20), LeaseId(1), 0);
         assert_eq!(expiry.renew(secs(20), LeaseId(1)), Renewal::Renewed { ttl: 600 });
-        assert_eq!(expiry.remaining(secs(20), LeaseId(1)), Some(30));
+        assert_eq!(expiry.remaining(secs(20), LeaseId(1)), Some(600));
     }
 
     #[test]
