@@ -11,6 +11,7 @@ mod http;
 mod kill;
 mod lease;
 mod log;
+mod luck;
 mod metrics;
 mod replay;
 mod snapshot;

@@ -10,9 +10,10 @@ use super::wire::{
 use crate::both::same_but;
 
 /// Where etcd does otherwise.
-const DIFFERENT: [&str; 23] = [
+const DIFFERENT: [&str; 25] = [
     // RFC 9113 wants these connections ended; etcd goes on.
     "no settings",
+    "an ack first",
     "data on an idle stream",
     "a reset of an idle stream",
     "a frame size too small",
@@ -24,6 +25,7 @@ const DIFFERENT: [&str; 23] = [
     "data behind the end",
     "headers twice",
     "headers of nothing",
+    "a short priority",
     "a stream that depends on itself",
     "a stream's window that overflows",
     "no method",
