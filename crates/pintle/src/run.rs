@@ -25,6 +25,8 @@ pub(crate) enum Ended {
     Signal(Termination),
     /// It has no place in the cluster any more.
     Removed,
+    /// It could not go on, since a disk did not do what it must.
+    MemberFailed(anyhow::Error),
     /// A door fell shut while it served.
     ListenerFailed(anyhow::Error),
 }
@@ -275,6 +277,10 @@ fn end(logger: &Logger, ended: Ended) -> ExitCode {
     match ended {
         Ended::Signal(signal) => die_of(signal),
         Ended::Removed => ExitCode::SUCCESS,
+        Ended::MemberFailed(error) => {
+            logger.line(Level::Fatal, "member failed").error(format_args!("{error:#}")).send();
+            FAILURE.into()
+        }
         Ended::ListenerFailed(error) => {
             logger.line(Level::Fatal, "listener failed").error(error).send();
             FAILURE.into()

@@ -49,7 +49,10 @@ pub(crate) fn run_member(
     let stopped = running.stop();
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;
-    stopped?;
+    // What has failed already cannot stop in order.
+    if !matches!(ended, Ended::MemberFailed(_)) {
+        stopped?;
+    }
     Ok(ended)
 }
 
@@ -88,7 +91,7 @@ async fn serve(
     };
     tokio::select! {
         signal = signals.wait(logger) => Ok(Ended::Signal(signal)),
-        failure = failed => Err(failure),
+        failure = failed => Ok(Ended::MemberFailed(failure)),
         Err(error) = ready => Err(error),
     }
 }

@@ -61,6 +61,7 @@ fn complains(member: &mut Member) {
         assert_eq!(status.code(), Some(1), "{}", member.log_tail());
     }
     let told = super::complaint(&log);
+    assert!(told.contains("\"msg\":\"member failed\""), "{}", member.log_tail());
     let why = ["File too large", "No space left on device"];
     assert!(why.iter().any(|why| told.contains(why)), "{}", member.log_tail());
 }
