@@ -12,11 +12,13 @@ use state::{RangeReply, Reply};
 use super::{Services, checks, decode, decode_received};
 use crate::encode::Encoder;
 use crate::rpc::{self, Caller, Replies, Requests};
-use crate::status::Status;
+use crate::status::{Code, Status};
 use crate::{error, reply};
 
 /// Replies up to this size are encoded on the thread of the connection.
 const ENCODED_HERE_BYTES: usize = 1 << 20;
+/// What gRPC sends at most in one message.
+const LARGEST_REPLY_BYTES: usize = i32::MAX as usize;
 /// Rows in the first message of a streamed range.
 const FIRST_CHUNK_ROWS: i64 = 10;
 
@@ -40,6 +42,12 @@ async fn encoded(
 ) -> Result<Bytes, Status> {
     if bytes <= ENCODED_HERE_BYTES {
         return Ok(encode());
+    }
+    if bytes > LARGEST_REPLY_BYTES {
+        let text = format!(
+            "grpc: trying to send message larger than max ({bytes} vs. {LARGEST_REPLY_BYTES})"
+        );
+        return Err(Status::new(Code::ResourceExhausted, text));
     }
     tokio::task::spawn_blocking(encode).await.map_err(|_| error::STOPPED)
 }
@@ -193,4 +201,24 @@ pub(super) async fn propose(
     let (reply, revision) = services.node.propose(request).await?;
     let header = ResponseHeader { revision, ..services.node.header() };
     encoded(reply::rows_len(&reply), move || reply::encode(header, &reply)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_that_grpc_could_not_send_is_not_even_encoded() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let limit = LARGEST_REPLY_BYTES;
+        let small = runtime.block_on(encoded(limit, || Bytes::from_static(b"reply")));
+        assert_eq!(small, Ok(Bytes::from_static(b"reply")));
+        let refused = runtime.block_on(encoded(limit + 1, || panic!("it is not asked for")));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        assert_eq!(
+            refused.message,
+            "grpc: trying to send message larger than max (2147483648 vs. 2147483647)"
+        );
+    }
 }

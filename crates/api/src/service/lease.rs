@@ -67,7 +67,7 @@ pub(super) async fn time_to_live(
             LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
         return Ok(encode(&gone));
     };
-    let keys = if request.keys { lease.keys } else { Vec::new() };
+    let keys = if request.keys { services.node.lease_keys(request.id) } else { Vec::new() };
     Ok(encode(&LeaseTimeToLiveResponse {
         header,
         id: request.id,

@@ -218,29 +218,21 @@ impl Session {
             WatchContent::Events(events) => {
                 let limit =
                     if batch.fragment { self.services.limits.message_bytes() } else { usize::MAX };
-                self.events(batch, events.iter().collect(), limit);
+                self.events(batch, &events.iter().collect::<Vec<_>>(), limit);
             }
         }
     }
 
     /// Encodes the events, in several responses where the client allows it and one is too large.
-    fn events(&mut self, batch: &WatchBatch, events: Vec<WatchEvent<'_>>, limit: usize) {
+    fn events(&mut self, batch: &WatchBatch, events: &[WatchEvent<'_>], limit: usize) {
         let head_len = self.response(batch.revision, batch.watch_id).len();
-        let mut rest = &events[..];
-        while !rest.is_empty() {
-            let mut bytes = head_len;
-            let mut count = 0;
-            for event in rest {
-                let len = part_len(event_len(event));
-                if count > 0 && bytes + len >= limit {
-                    break;
-                }
-                bytes += len;
-                count += 1;
-            }
+        let lens: Vec<usize> = events.iter().map(|event| part_len(event_len(event))).collect();
+        let mut rest = events;
+        for count in pieces(head_len, &lens, limit) {
             let (now, later) = rest.split_at(count);
+            let bytes: usize = lens[events.len() - rest.len()..][..count].iter().sum();
             rest = later;
-            let mut response = Encoder::with_capacity(bytes + 2);
+            let mut response = Encoder::with_capacity(head_len + FRAGMENT_LEN + bytes);
             self.head(&mut response, batch.revision, batch.watch_id);
             response.flag(7, !rest.is_empty());
             for event in now {
@@ -284,6 +276,29 @@ fn wanted(create: WatchCreateRequest) -> WatchCreate {
     }
 }
 
+/// The encoded length of the field `fragment`.
+const FRAGMENT_LEN: usize = 2;
+
+/// How many of the events (of these lengths) go into each response, so that it stays below the
+/// limit or is a single one.
+fn pieces(head_len: usize, lens: &[usize], limit: usize) -> Vec<usize> {
+    if lens.len() < 2 || head_len + lens.iter().sum::<usize>() < limit {
+        return vec![lens.len()];
+    }
+    let mut pieces = Vec::new();
+    let (mut bytes, mut count) = (head_len + FRAGMENT_LEN, 0);
+    for len in lens {
+        if count > 0 && bytes + len >= limit {
+            pieces.push(count);
+            (bytes, count) = (head_len + FRAGMENT_LEN, 0);
+        }
+        bytes += len;
+        count += 1;
+    }
+    pieces.push(count);
+    pieces
+}
+
 /// The encoded length of a `mvccpb.Event`.
 fn event_len(event: &WatchEvent<'_>) -> usize {
     let kind = match event.event.kind {
@@ -299,5 +314,21 @@ fn put_event(response: &mut Encoder, event: &WatchEvent<'_>) {
     response.part(2, &event.event.kv);
     if let Some(kv) = event.prev_kv {
         response.part(3, kv);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_stay_below_the_limit_with_the_mark_that_makes_them_pieces() {
+        assert_eq!(pieces(10, &[10, 10, 10], 41), [3]);
+        assert_eq!(pieces(10, &[10, 10, 10], 40), [2, 1], "not above, but below");
+        assert_eq!(pieces(10, &[10, 10, 10], 33), [2, 1]);
+        assert_eq!(pieces(10, &[10, 10, 10], 32), [1, 1, 1], "two and the mark are 32");
+        assert_eq!(pieces(10, &[100], 20), [1]);
+        assert_eq!(pieces(10, &[5, 100, 5], 30), [1, 1, 1]);
+        assert_eq!(pieces(10, &[7; 9], usize::MAX), [9]);
     }
 }

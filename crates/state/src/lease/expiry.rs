@@ -185,10 +185,13 @@ impl Expiry {
         Some(i64::try_from(left / NANOS_PER_SECOND).unwrap_or(i64::MAX))
     }
 
-    /// All leases, the one that ends first first: the order of a leader's list.
-    pub fn by_remaining(&self) -> Vec<LeaseId> {
-        let mut ends: Vec<(Duration, LeaseId)> =
-            self.deadlines.iter().map(|(id, deadline)| (deadline.expires, *id)).collect();
+    /// All leases with their ends, by id. A leader lists the one that ends first first.
+    pub fn ends(&self) -> Vec<(Duration, LeaseId)> {
+        self.deadlines.iter().map(|(id, deadline)| (deadline.expires, *id)).collect()
+    }
+
+    fn by_remaining(&self) -> Vec<LeaseId> {
+        let mut ends = self.ends();
         ends.sort_unstable();
         ends.into_iter().map(|(_, id)| id).collect()
     }
