@@ -34,6 +34,8 @@ pub struct Decoder {
     segments: VecDeque<Segment>,
     /// Where the last valid record ends.
     offset: u64,
+    /// The longest record of the segment that is being read.
+    longest: u64,
     crc: u32,
 }
 
@@ -63,7 +65,7 @@ impl Decoder {
             len: bytes.len() as u64,
             source: Source::Bytes(bytes),
         });
-        Self { segments: segments.collect(), offset: 0, crc: 0 }
+        Self { segments: segments.collect(), offset: 0, longest: 0, crc: 0 }
     }
 
     pub(crate) fn of_names(disk: &dyn Disk, dir: &Path, names: &[Found]) -> Result<Self, Error> {
@@ -86,12 +88,17 @@ impl Decoder {
             let source = Source::File { file, window: Vec::new(), start: 0 };
             segments.push_back(Segment { name, len, source });
         }
-        Ok(Self { segments, offset: 0, crc: 0 })
+        Ok(Self { segments, offset: 0, longest: 0, crc: 0 })
     }
 
     /// Where the last valid record ends, in the segment that is being read.
     pub fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// The length of the longest record of the segment that is being read.
+    pub(crate) fn longest(&self) -> u64 {
+        self.longest
     }
 
     /// The running crc.
@@ -135,7 +142,9 @@ impl Decoder {
             }
             self.crc = running;
         }
-        self.offset += (FRAME_HEADER + frame_len) as u64;
+        let len = (FRAME_HEADER + frame_len) as u64;
+        self.offset += len;
+        self.longest = self.longest.max(len);
         Ok(Some(Record { kind, crc, data }))
     }
 
@@ -159,6 +168,7 @@ impl Decoder {
                 }
                 self.segments.pop_front();
                 self.offset = 0;
+                self.longest = 0;
                 continue;
             }
             let body = field & (u64::MAX >> 8);

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use env::{Access, Disk, File, failpoint};
 use proto::raftpb::HardState;
@@ -19,8 +19,9 @@ use crate::segment::{self, SegmentName};
 const ZEROS_AHEAD: usize = 256 << 10;
 static ZEROS: [u8; ZEROS_AHEAD] = [0; ZEROS_AHEAD];
 
-/// How much of the log's end is written again when it is opened.
-const REWRITTEN: u64 = 4 << 20;
+/// Before more than this is appended without a sync, the log syncs by itself; a record alone may
+/// be longer.
+const UNSYNCED: u64 = 4 << 20;
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Wal {
     /// The segments that must not be purged, oldest first; the last one is appended to.
     held: Vec<Held>,
     tail: Tail,
+    /// Bytes written since the last sync was asked for.
+    unsynced: AtomicU64,
     broken: Arc<AtomicBool>,
     next: NextSegment,
 }
@@ -177,6 +180,7 @@ impl Wal {
             encoder: Encoder::new(crc),
             held,
             tail,
+            unsynced: AtomicU64::new(0),
             broken: Arc::default(),
             next: NextSegment::new(Arc::clone(disk), dir, options.segment_bytes),
         }
@@ -245,7 +249,7 @@ impl Wal {
         wal.hard_state = recovered.hard_state;
         wal.last_index = last_index;
         wal.snapshot_index = snapshot_index;
-        wal.settle_tail()?;
+        wal.settle_tail(decoder.longest())?;
         // A killed predecessor may have left names that only the machine's memory has.
         wal.sync_dir(dir)?;
         wal.sync_dir(parent(dir))?;
@@ -257,12 +261,13 @@ impl Wal {
     /// Behind it there may be parts of records that were never written whole; new records must
     /// not end in front of them. Before it there may be bytes that only the machine's memory has:
     /// those of a killed predecessor, which a sync is enough for, and those of one whose sync
-    /// failed, which no later sync would write. So the end of the log is written again.
-    fn settle_tail(&self) -> Result<(), Error> {
+    /// failed, which no later sync would write. So the end of the log is written again: a sync
+    /// and what was appended beside it, each of them one record of any length and a bit.
+    fn settle_tail(&self, longest: u64) -> Result<(), Error> {
         let Tail { file, path, offset, .. } = &self.tail;
         let len = file.len().map_err(Error::io("read the length of", path))?;
         file.set_len(*offset).map_err(Error::io("truncate", path))?;
-        let rewritten = (*offset).min(REWRITTEN);
+        let rewritten = (*offset).min(2 * (UNSYNCED + longest));
         let mut end = vec![0; rewritten as usize];
         file.read_exact_at(&mut end, offset - rewritten).map_err(Error::io("read", path))?;
         file.write_all_at(&end, offset - rewritten).map_err(Error::io("write", path))?;
@@ -280,8 +285,8 @@ impl Wal {
         valid_snapshots(disk, dir)
     }
 
-    /// Writes entries, then the hard state, in one write and without a sync; begins a new
-    /// segment (with a sync) where this one is full.
+    /// Writes entries, then the hard state, in one write and without a sync, unless there are
+    /// megabytes of them; begins a new segment (with a sync) where this one is full.
     pub fn append(
         &mut self,
         entries: &[EntryRef<'_>],
@@ -293,6 +298,7 @@ impl Wal {
         }
         let mut must_sync = !entries.is_empty();
         for entry in entries {
+            self.sync_ahead_of(entry.data.len())?;
             self.encoder.entry(entry);
             self.last_index = entry.index;
         }
@@ -309,6 +315,16 @@ impl Wal {
         Ok(if must_sync { MustSync::Yes } else { MustSync::No })
     }
 
+    /// Sees to it that a failed sync leaves no more in doubt than the next start writes again.
+    fn sync_ahead_of(&mut self, len: usize) -> Result<(), Error> {
+        let waiting = self.unsynced.load(Ordering::Relaxed) + self.encoder.bytes().len() as u64;
+        if waiting == 0 || waiting + len as u64 <= UNSYNCED {
+            return Ok(());
+        }
+        self.write()?;
+        self.sync()
+    }
+
     /// Makes durable what was appended.
     pub fn sync(&self) -> Result<(), Error> {
         self.sync_job().run()
@@ -317,6 +333,7 @@ impl Wal {
     /// The work of making durable what was appended so far. It may run on any thread, also while
     /// more is appended.
     pub fn sync_job(&self) -> SyncJob {
+        self.unsynced.store(0, Ordering::Relaxed);
         SyncJob {
             file: Arc::clone(&self.tail.file),
             path: self.tail.path.clone(),

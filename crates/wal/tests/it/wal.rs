@@ -319,6 +319,39 @@ fn nothing_is_accepted_after_a_failed_sync() {
     assert!(matches!(wal.sync_job().run(), Err(Error::Broken)));
 }
 
+/// After a failed sync the machine reads what the disk does not have, and a later sync does not
+/// write it. What a new start has read, and a member relies on, must not go with the power.
+#[test]
+fn what_is_read_after_a_failed_sync_stays_however_much_it_is() {
+    let data = vec![7; 900 << 10];
+    let long = vec![9; 7 << 20];
+    for seed in 0..8 {
+        let disk = disk(seed);
+        let mut wal = create(&disk, Options::default());
+        disk.fail(env::Call::SyncData, ".wal", seed % 4);
+        let mut index = 0;
+        while index < 40 {
+            let entries: Vec<_> = (index + 1..=index + 10)
+                .map(|index| entry(1, index, if index % 8 == 0 { &long } else { &data }))
+                .collect();
+            index += 10;
+            let appended = wal.append(&entries, None);
+            if appended.and_then(|_| wal.sync()).is_err() {
+                break;
+            }
+        }
+        assert!(index < 40, "seed {seed}: the sync has failed");
+        drop(wal);
+        let disk = disk.kill();
+        let (wal, recovered) = open(&disk, Options::default()).unwrap();
+        drop(wal);
+        let disk = disk.crash();
+        let (_, again) = open(&disk, Options::default()).unwrap();
+        assert_eq!(again.entries.len(), recovered.entries.len(), "seed {seed}");
+        assert!(again.entries == recovered.entries, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_log_need_not_be_synced_at_all() {
     let disk = disk(1);
