@@ -21,9 +21,12 @@ fuzz_target!(|text: &str| {
     for row in TABLE {
         let _ = (settings.value(row.name), settings.source(row.name));
     }
-    let _ = check(&settings);
+    let refused = !check(&settings).problems.is_empty();
     let _ = logging::LogConfig::read(&settings);
     let _ = (data_dir(&settings), initial_cluster(&settings));
+    if refused {
+        return;
+    }
     if let Ok(config) = Config::new(&settings, None) {
         let _ = (config.bootstrap.members(), config.wal_path(), config.raft.election_ticks());
     }
