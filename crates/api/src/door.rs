@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Request, Response};
+use http::Request;
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,17 +15,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::grpc::{self, Frame};
+use crate::grpc;
 use crate::ops;
 use crate::service::Services;
 
-/// What every HTTP/2 client says first.
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a connection may take to say its first bytes, or a request its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
-/// Receive windows: large enough that a big request never waits for a window update.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// What a listener offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,79 +47,23 @@ pub(crate) async fn serve<IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Ok(Ok(said)) = timeout(HEADER_TIMEOUT, sniff(&mut io)).await else { return };
-    let is_h2 = said.starts_with(H2_PREFACE);
-    let io = Rewound { said, io };
-    // Errors of a connection are the peer's business; they must not fill the log.
-    if is_h2 {
-        let _ = serve_h2(services, io, offer, stop).await;
+    if said.starts_with(http2::PREFACE) {
+        grpc::serve(services, io, said, offer, stop).await;
     } else {
-        let _ = serve_h1(services, io, offer, stop).await;
+        // Errors of a connection are the peer's business; they must not fill the log.
+        let _ = serve_h1(services, Rewound { said, io }, offer, stop).await;
     }
 }
 
 /// Reads until the bytes are the HTTP/2 preface or cannot become it.
 async fn sniff(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
-    let mut said = BytesMut::with_capacity(H2_PREFACE.len());
-    while said.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(&said) {
+    let mut said = BytesMut::with_capacity(http2::PREFACE.len());
+    while said.len() < http2::PREFACE.len() && http2::PREFACE.starts_with(&said) {
         if io.read_buf(&mut said).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
     Ok(said.freeze())
-}
-
-async fn serve_h2<IO>(
-    services: Arc<Services>,
-    io: IO,
-    offer: Offer,
-    mut stop: watch::Receiver<bool>,
-) -> Result<(), h2::Error>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-{
-    let mut connection = h2::server::Builder::new()
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(services.limits.concurrent_streams)
-        .handshake::<_, Frame>(io)
-        .await?;
-    let mut stopping = false;
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop), if !stopping => {
-                stopping = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            accepted = connection.accept() => accepted,
-        };
-        let Some(accepted) = accepted else { return Ok(()) };
-        let (request, mut respond) = accepted?;
-        let services = Arc::clone(&services);
-        if is_grpc(&request) && matches!(offer, Offer::Everything | Offer::Grpc) {
-            tokio::spawn(grpc::answer(services, request, respond));
-        } else {
-            tokio::spawn(async move {
-                let (parts, _body) = request.into_parts();
-                let (head, body) = ops::answer(&services, offer, &parts).await.into_parts();
-                let end = body.is_empty();
-                // A client that is gone misses its answer.
-                if let Ok(mut stream) = respond.send_response(Response::from_parts(head, ()), end)
-                    && !end
-                {
-                    let _ = stream.send_data(Frame::plain(body), true);
-                }
-            });
-        }
-    }
-}
-
-fn is_grpc<T>(request: &Request<T>) -> bool {
-    request
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 async fn serve_h1<IO>(

@@ -94,7 +94,7 @@ pub(crate) struct Rpc {
 
 /// All rows, found by path (`/etcdserverpb.KV/Put`).
 pub(crate) struct Table {
-    rows: HashMap<String, Rpc>,
+    rows: HashMap<String, Arc<Rpc>>,
 }
 
 impl Table {
@@ -104,14 +104,15 @@ impl Table {
             .into_iter()
             .map(|(service, method, kind)| {
                 let metrics = RpcMetrics::new(service, method, kind.label());
-                (format!("/{service}/{method}"), Rpc { service, kind, metrics })
+                let rpc = Arc::new(Rpc { service, kind, metrics });
+                (format!("/{service}/{method}"), rpc)
             })
             .collect();
         Self { rows }
     }
 
     /// The row of a path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Rpc> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<Rpc>> {
         self.rows.get(path)
     }
 

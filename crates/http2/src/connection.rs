@@ -122,6 +122,8 @@ pub struct Connection {
     /// Slots of streams that may have something to send.
     pub(crate) line: VecDeque<u32>,
     pub(crate) roomy: VecDeque<StreamKey>,
+    /// Streams that are answered while the peer still speaks.
+    pub(crate) outspoken: Vec<StreamKey>,
     pub(crate) progress: u64,
     progress_at_ping: u64,
     nuisance: u32,
@@ -153,6 +155,7 @@ impl Connection {
             output: Output::default(),
             line: VecDeque::new(),
             roomy: VecDeque::new(),
+            outspoken: Vec::new(),
             progress: 0,
             progress_at_ping: 0,
             nuisance: 0,
@@ -269,8 +272,9 @@ impl Connection {
                 return Err(Fault::Stream(key.id, ErrorCode::PROTOCOL_ERROR));
             }
         }
-        stream.received_all = end;
-        if data.is_empty() && !end {
+        if end {
+            self.received_all(key);
+        } else if data.is_empty() {
             self.release(key, payload.len());
             return self.useless(1);
         }
@@ -389,6 +393,7 @@ impl Connection {
             send_window: self.initial_send_window,
             head_sent: false,
             ending: Ending::Open,
+            sent_all: false,
             queue: VecDeque::new(),
             queued: 0,
             wants_room: false,
@@ -408,8 +413,16 @@ impl Connection {
         if !end || !is_trailer || too_large || missing {
             return Err(Fault::Stream(key.id, ErrorCode::PROTOCOL_ERROR));
         }
-        stream.received_all = true;
+        self.received_all(key);
         Ok(Step::Event(Event::Data { stream: key, data: &[], end: true }))
+    }
+
+    fn received_all(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.received_all = true;
+        if stream.sent_all {
+            self.streams.remove(key);
+        }
     }
 
     fn reset_frame<'a>(&mut self, frame: Frame, payload: &[u8]) -> Result<Step<'a>, Fault> {

@@ -102,14 +102,24 @@ impl Connection {
         self.sent_all(key);
     }
 
-    /// Our half is done. A peer that still speaks is told that nobody listens.
+    /// Our half is done. A peer that still speaks then has until the output is taken: many send the
+    /// end of a request as a frame of its own, which lies right behind.
     fn sent_all(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get(key) else { return };
-        if !stream.received_all {
-            self.send_reset(key.id, ErrorCode::NO_ERROR);
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        stream.sent_all = true;
+        if stream.received_all {
+            self.streams.remove(key);
+        } else {
+            self.outspoken.push(key);
         }
-        self.streams.remove(key);
         self.forgive();
+    }
+
+    /// Who is still speaking is told that nobody listens.
+    fn hang_up(&mut self) {
+        while let Some(key) = self.outspoken.pop() {
+            self.reset(key, ErrorCode::NO_ERROR);
+        }
     }
 
     /// Ends a stream; what it has queued is dropped.
@@ -156,6 +166,7 @@ impl Connection {
     /// What is to be written, with as much queued data as has its turn.
     pub fn output(&mut self) -> &mut Output {
         self.pump();
+        self.hang_up();
         &mut self.output
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Stream {
     pub(crate) send_window: i64,
     pub(crate) head_sent: bool,
     pub(crate) ending: Ending,
+    /// Our half is done.
+    pub(crate) sent_all: bool,
     /// Data that waits for a window.
     pub(crate) queue: VecDeque<Bytes>,
     pub(crate) queued: usize,

@@ -1,0 +1,54 @@
+//! HTTP/2 requests that are no calls: the operator's, as over HTTP/1.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, request};
+use http2::Head;
+
+use crate::door::Offer;
+use crate::ops;
+use crate::rpc::BoxFuture;
+use crate::service::Services;
+
+/// Answers such a request. What cannot be one is answered with 400.
+pub(super) fn answer(
+    services: Arc<Services>,
+    offer: Offer,
+    head: &Head,
+) -> BoxFuture<Response<Bytes>> {
+    let Some(parts) = parts(head) else {
+        return Box::pin(std::future::ready(bad_request()));
+    };
+    Box::pin(async move { ops::answer(&services, offer, &parts).await })
+}
+
+fn parts(head: &Head) -> Option<request::Parts> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::from_bytes(&head.method).ok()?;
+    *request.uri_mut() = http::Uri::from_maybe_shared(head.path.clone()).ok()?;
+    for field in &head.fields {
+        let name = HeaderName::from_bytes(&field.name).ok()?;
+        let value = HeaderValue::from_maybe_shared(field.value.clone()).ok()?;
+        request.headers_mut().append(name, value);
+    }
+    Some(request.into_parts().0)
+}
+
+fn bad_request() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from_static(b"400 Bad Request"));
+    *response.status_mut() = http::StatusCode::BAD_REQUEST;
+    response
+}
+
+/// The header block of a response.
+pub(super) fn block(response: &Response<Bytes>) -> Vec<u8> {
+    let mut block = Vec::new();
+    http2::encode(&mut block, b":status", response.status().as_str().as_bytes());
+    for (name, value) in response.headers() {
+        http2::encode(&mut block, name.as_str().as_bytes(), value.as_bytes());
+    }
+    let length = response.body().len().to_string();
+    http2::encode(&mut block, b"content-length", length.as_bytes());
+    block
+}
