@@ -291,7 +291,8 @@ impl Connection {
         }
         self.receive_window -= len;
         self.unreturned += len;
-        if self.unreturned * 2 >= i64::from(self.config.connection_window_bytes) {
+        let half = i64::from(self.config.connection_window_bytes) / 2;
+        if self.unreturned > 0 && self.unreturned >= half {
             self.send_window_update(0, self.unreturned);
             self.receive_window += self.unreturned;
             self.unreturned = 0;
