@@ -1,6 +1,7 @@
 //! From a socket to a call: HTTP/2 and HTTP/1 on one port, told apart by the first bytes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::grpc;
+use crate::grpc::{self, Opening};
 use crate::ops;
 use crate::service::Services;
 
@@ -41,6 +42,7 @@ pub enum Offer {
 pub(crate) async fn serve<IO>(
     services: Arc<Services>,
     mut io: IO,
+    peer: Option<SocketAddr>,
     offer: Offer,
     stop: watch::Receiver<bool>,
 ) where
@@ -48,7 +50,7 @@ pub(crate) async fn serve<IO>(
 {
     let Ok(Ok(said)) = timeout(HEADER_TIMEOUT, sniff(&mut io)).await else { return };
     if said.starts_with(http2::PREFACE) {
-        grpc::serve(services, io, said, offer, stop).await;
+        grpc::serve(services, io, Opening { said, peer, offer }, stop).await;
     } else {
         // Errors of a connection are the peer's business; they must not fill the log.
         let _ = serve_h1(services, Rewound { said, io }, offer, stop).await;

@@ -131,11 +131,11 @@ fn start(
             running.spawn(accept(listener, offer, everybody, stop.clone()));
         }
         Task::Serve { connection, offer } => {
-            let Connection { stream, permit, .. } = connection;
+            let Connection { stream, peer, permit } = connection;
             let Ok(stream) = stream.onto_current_runtime() else { return };
             let (services, stop) = (Arc::clone(services), stop.clone());
             running.spawn(async move {
-                door::serve(services, stream, offer, stop).await;
+                door::serve(services, stream, peer, offer, stop).await;
                 drop(permit);
             });
         }

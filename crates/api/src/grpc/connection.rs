@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -49,18 +50,27 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Serves one HTTP/2 connection, of which `said` was read already, until the peer closes it or
-/// `stop` is raised and its calls are done.
+/// A connection as the door hands it over.
+pub(crate) struct Opening {
+    /// What was read already.
+    pub(crate) said: Bytes,
+    /// Who is there; a unix client has no address.
+    pub(crate) peer: Option<SocketAddr>,
+    /// What the listener offers.
+    pub(crate) offer: Offer,
+}
+
+/// Serves one HTTP/2 connection until the peer closes it, or `stop` is raised and its calls are
+/// done.
 pub(crate) async fn serve<IO>(
     services: Arc<Services>,
     io: IO,
-    said: Bytes,
-    offer: Offer,
+    opening: Opening,
     stop: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut serving = Loop::new(services, io, &said, offer, stop);
+    let mut serving = Loop::new(services, io, opening, stop);
     // The loop shares itself out; a budget per task would only make it poll in vain.
     let end = tokio::task::unconstrained(std::future::poll_fn(|cx| serving.poll(cx))).await;
     serving.abandon();
@@ -88,6 +98,7 @@ enum End {
 struct Loop<IO> {
     io: IO,
     services: Arc<Services>,
+    peer: Option<SocketAddr>,
     offer: Offer,
     http2: Connection,
     /// Bytes of a frame that is not whole, or more while the output is too long to go on.
@@ -119,8 +130,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
     fn new(
         services: Arc<Services>,
         io: IO,
-        said: &[u8],
-        offer: Offer,
+        opening: Opening,
         mut stop: watch::Receiver<bool>,
     ) -> Self {
         let now = Instant::now();
@@ -138,9 +148,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
             io,
             watchman: Watchman::new(services.limits.keepalive, now),
             services,
-            offer,
+            peer: opening.peer,
+            offer: opening.offer,
             http2,
-            unread: said.to_vec(),
+            unread: opening.said.to_vec(),
             calls: Calls::new(&woken),
             deadlines: BTreeSet::new(),
             timer: Timer { sleep: Box::pin(sleep_until(now)), turn, at: None },
@@ -395,7 +406,8 @@ impl<IO> Loop<IO> {
     }
 
     fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc>, metadata: Metadata) {
-        let Metadata { caller, timeout, encoding } = metadata;
+        let Metadata { mut caller, timeout, encoding } = metadata;
+        caller.remote = self.peer;
         rpc.metrics.started();
         let body = Body::new(self.services.limits.message_bytes(), encoding);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -23,4 +23,4 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connection::serve;
+pub(crate) use connection::{Opening, serve};

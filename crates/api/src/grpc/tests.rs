@@ -13,7 +13,7 @@ use http::{HeaderMap, Request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
-use super::{message, serve};
+use super::{Opening, message, serve};
 use crate::door::Offer;
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
@@ -141,6 +141,8 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
         txn_ops: 128,
         concurrent_streams: u32::MAX,
         watch_progress_interval: Duration::from_secs(600),
+        warning_unary_duration: Duration::from_secs(600),
+        extensive_metrics: false,
         keepalive,
     };
     let stop = tokio::sync::watch::Sender::new(false);
@@ -158,7 +160,8 @@ struct Client {
 fn start(services: &Arc<Services>) -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = duplex(100_000);
     let stop = services.stop.subscribe();
-    let serving = serve(Arc::clone(services), ours, Bytes::new(), Offer::Everything, stop);
+    let opening = Opening { said: Bytes::new(), peer: None, offer: Offer::Everything };
+    let serving = serve(Arc::clone(services), ours, opening, stop);
     (theirs, tokio::spawn(serving))
 }
 
