@@ -22,6 +22,7 @@ fn main() {
     members();
     urls();
     requests();
+    http2();
     apply();
     boot();
     checks();
@@ -201,6 +202,28 @@ fn requests() {
     for (number, (kind, bytes)) in list.into_iter().enumerate() {
         save("requests", number, &[&[kind][..], &bytes].concat());
     }
+}
+
+/// A call: its head, its message, the answer; then a window.
+fn http2() {
+    let mut head = Vec::new();
+    for (name, value) in [(":method", "POST"), (":scheme", "http"), (":path", "/a.B/C")] {
+        http2::encode(&mut head, name.as_bytes(), value.as_bytes());
+    }
+    let mut play = vec![0xff, 0];
+    let frame = |play: &mut Vec<u8>, kind, flags, stream, payload: &[u8]| {
+        play.extend_from_slice(&[1, kind, flags, stream]);
+        put_chunk(play, payload);
+    };
+    frame(&mut play, 1, 4, 1, &head);
+    frame(&mut play, 0, 1, 1, b"\0\0\0\0\0");
+    // Head, data, trailers; then the output.
+    play.extend_from_slice(&[8, 0, 9, 0, 200, 11, 0, 6]);
+    frame(&mut play, 8, 0, 1, &[0, 0, 200, 0]);
+    frame(&mut play, 8, 0, 0, &[0, 0, 200, 0]);
+    frame(&mut play, 4, 0, 0, &[0, 4, 0, 1, 0, 0]);
+    frame(&mut play, 3, 0, 1, &[0, 0, 0, 8]);
+    save("http2", 0, &play);
 }
 
 fn entries() -> Vec<pb::InternalRaftRequest> {
