@@ -15,6 +15,8 @@ use crate::streams::{Ending, Stream, StreamKey, Streams};
 const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 /// So many frames without any use are borne until [`Connection::calm_down`].
 const NUISANCE_LIMIT: u32 = 10_000;
+/// So many of them one header list counts for that is too large.
+const LARGE_HEAD: u32 = 100;
 /// Frames of one header block.
 const CONTINUATION_LIMIT: u32 = 64;
 /// The ping whose answer says that the peer has seen that we leave.
@@ -213,7 +215,7 @@ impl Connection {
             return self.read_preface(input);
         }
         let Some((frame, payload)) = frame::take(input)? else { return Ok(Step::Starved) };
-        if !self.greeted && (frame.kind != kind::SETTINGS || frame.has(flag::ACK)) {
+        if !self.greeted && frame.kind != kind::SETTINGS {
             return Err(Fault::protocol("the first frame is no SETTINGS"));
         }
         self.greeted = true;
@@ -376,6 +378,8 @@ impl Connection {
             return self.useless(1);
         }
         if self.head.is_too_large(limit) {
+            // Few bytes may stand for many: reading them was more work than most frames are.
+            self.useless(LARGE_HEAD)?;
             return Err(Fault::Stream(id, ErrorCode::FRAME_SIZE_ERROR));
         }
         let announced = self.head.content_length();
@@ -545,7 +549,7 @@ impl Connection {
             return Err(Fault::protocol("PRIORITY on the connection"));
         }
         if payload.len() != 5 {
-            return Err(Fault::Stream(frame.stream, ErrorCode::FRAME_SIZE_ERROR));
+            return Err(Fault::size("PRIORITY of a wrong length"));
         }
         self.useless(1)
     }

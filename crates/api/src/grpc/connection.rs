@@ -34,7 +34,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Parts that go into one write.
 const SLICES: usize = 64;
 /// Rounds of reading and writing before the other connections of the thread have their turn.
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 4;
 /// How long a peer that is sent away may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The limit on useless frames is one per so long.

@@ -32,6 +32,11 @@ fn parts(head: &Head) -> Option<request::Parts> {
         let value = HeaderValue::from_maybe_shared(field.value.clone()).ok()?;
         request.headers_mut().append(name, value);
     }
+    // What a client says of the host beside it does not count, as in Go.
+    if !head.authority.is_empty() {
+        let host = HeaderValue::from_maybe_shared(head.authority.clone()).ok()?;
+        request.headers_mut().insert(http::header::HOST, host);
+    }
     Some(request.into_parts().0)
 }
 
@@ -51,4 +56,29 @@ pub(super) fn block(response: &Response<Bytes>) -> Vec<u8> {
     let length = response.body().len().to_string();
     http2::encode(&mut block, b"content-length", length.as_bytes());
     block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_authority_is_the_host() {
+        let host = |authority: &'static str, header: Option<&'static str>| {
+            let mut head = Head::default();
+            head.authority = Bytes::from(authority);
+            (head.method, head.path) = (Bytes::from("GET"), Bytes::from("/health?serializable=x"));
+            head.fields.extend(header.map(|value| http2::Field {
+                name: Bytes::from("host"),
+                value: Bytes::from(value),
+            }));
+            let parts = parts(&head).expect("it is a request");
+            assert_eq!((parts.uri.path(), parts.uri.query()), ("/health", Some("serializable=x")));
+            parts.headers.get("host").map(|host| host.to_str().expect("it is text").to_owned())
+        };
+        assert_eq!(host("a:1", Some("b")).as_deref(), Some("a:1"));
+        assert_eq!(host("", Some("b")).as_deref(), Some("b"));
+        assert_eq!(host("http://a:1", None).as_deref(), Some("http://a:1"));
+        assert_eq!(host("", None), None);
+    }
 }

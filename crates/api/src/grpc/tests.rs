@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
+use crate::Access;
 use crate::door::Offer;
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
@@ -146,7 +147,7 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
         keepalive,
     };
     let stop = tokio::sync::watch::Sender::new(false);
-    Arc::new(Services { node: node(), table: table(), limits, stop })
+    Arc::new(Services { node: node(), table: table(), limits, access: Access::default(), stop })
 }
 
 struct Client {

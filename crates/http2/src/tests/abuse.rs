@@ -54,6 +54,18 @@ fn header_blocks_without_end_are_ended() {
 }
 
 #[test]
+fn a_few_bytes_that_stand_for_many_are_counted_as_such() {
+    // A field of 4 KB goes into the table; then each byte stands for it.
+    let mut block = block_of(&CALL);
+    block.extend([0x40, 1, b'x', 127, 0xa1, 0x1e]);
+    block.extend([b'v'; 4000]);
+    block.extend([0xbe; 10_000]);
+    let end = flag::END_HEADERS | flag::END_STREAM;
+    let turns = until_sent_away(|turn| frame_of(kind::HEADERS, end, turn * 2 + 1, &block));
+    assert!(turns < 150, "{turns}");
+}
+
+#[test]
 fn who_is_calm_again_is_forgiven_and_who_works_is_not_counted() {
     let mut peer = Peer::new(Config::default());
     for _ in 0..20 {
