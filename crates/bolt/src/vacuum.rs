@@ -119,22 +119,26 @@ impl WriteTx {
         let spot = |page, key| Spot { page, bucket: bucket.clone(), key };
         visit(root, &|| spot(root, Bytes::new()));
         let loader = self.loader();
-        let mut branches = vec![root];
+        let mut branches = vec![(root, 0)];
+        // A tree is as deep everywhere; one look tells where, and saves a leaf for each branch.
+        // (Where a broken file says otherwise some pages are not moved.)
+        let mut leaf_depth = None;
         let mut seen = 0;
-        while let Some(id) = branches.pop() {
+        while let Some((id, depth)) = branches.pop() {
             seen += 1;
             if seen > loader.high_water {
                 return Err(Error::corrupt(id, "reached twice"));
             }
             let page = loader.load(id)?;
-            // Children of one branch are all of one kind.
             let Some(first) = page.child(0) else { continue };
-            let above_leaves = loader.load(first)?.kind() == Kind::Leaf;
+            if leaf_depth.is_none() && loader.load(first)?.kind() == Kind::Leaf {
+                leaf_depth = Some(depth + 1);
+            }
             for index in 0..page.count() {
                 let Some(child) = page.child(index) else { continue };
                 visit(child, &|| spot(child, page.key_bytes(index)));
-                if !above_leaves {
-                    branches.push(child);
+                if leaf_depth != Some(depth + 1) {
+                    branches.push((child, depth + 1));
                 }
             }
         }

@@ -12,7 +12,7 @@ use mvcc::Backend;
 use tokio::sync::{oneshot, watch};
 
 use crate::metrics;
-use crate::vacuum::{LEAST_BYTES, STEP_PAGES, Vacuum};
+use crate::vacuum::{LEAST_BYTES, Vacuum, step_pages};
 
 /// The handle of the thread. Clones are the same.
 #[derive(Debug, Clone)]
@@ -158,7 +158,7 @@ impl<D: Fn(Result<(), String>)> Worker<D> {
     /// Commits go on between the steps.
     fn vacuum_all(&self) -> Result<Result<(), String>, Failed> {
         loop {
-            match self.backend.db().vacuum(STEP_PAGES) {
+            match self.backend.db().vacuum(step_pages(self.backend.db())) {
                 Ok(step) if !step.more => return Ok(Ok(())),
                 Ok(_) => {}
                 Err(error) if error.is_write_failure() && !error.is_disk_full() => {

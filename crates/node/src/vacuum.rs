@@ -8,8 +8,10 @@ use std::time::Duration;
 
 /// Free bytes that are not worth the trouble.
 pub(crate) const LEAST_BYTES: u64 = 32 << 20;
-/// Pages that one step moves: a fraction of a millisecond of writing.
-pub(crate) const STEP_PAGES: usize = 64;
+/// Pages that one step moves: a millisecond or so of writing. To find them a step looks at all
+/// branches, so it moves more where there are many.
+const STEP_PAGES: std::ops::RangeInclusive<u64> = 64..=256;
+const PAGES_PER_STEP_PAGE: u64 = 2048;
 
 /// So long the pages must have been free: what one compaction or one big delete lets go may be
 /// needed again at once.
@@ -85,7 +87,7 @@ impl Vacuum {
             return Ok(false);
         }
         let mut round = self.round.take().unwrap_or_else(|| Round::begin(begun, db));
-        let step = match db.vacuum(STEP_PAGES) {
+        let step = match db.vacuum(step_pages(db)) {
             Ok(step) => step,
             Err(error) => return self.failed(error, begun).map(|()| true),
         };
@@ -144,6 +146,12 @@ impl Round {
         );
         Self { begun: now, size_before: size, moved_pages: 0, next_step: now }
     }
+}
+
+/// How many pages a step moves in this file.
+pub(crate) fn step_pages(db: &bolt::Db) -> usize {
+    let used = db.size_in_use() / db.page_size() as u64;
+    (used / PAGES_PER_STEP_PAGE).clamp(*STEP_PAGES.start(), *STEP_PAGES.end()) as usize
 }
 
 /// The file's size, and how much of it is free.
