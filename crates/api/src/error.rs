@@ -84,6 +84,17 @@ pub(crate) const INVALID_AUTH_MANAGEMENT: Status =
     known(Code::InvalidArgument, "etcdserver: invalid auth management");
 pub(crate) const NO_PASSWORD_USER: Status =
     known(Code::Unknown, "auth: authentication failed, password was given for no password user");
+pub(crate) const DOWNGRADE_VERSION: Status =
+    known(Code::InvalidArgument, "etcdserver: wrong downgrade target version format");
+pub(crate) const DOWNGRADE_TARGET: Status =
+    known(Code::InvalidArgument, "etcdserver: invalid downgrade target version");
+pub(crate) const DOWNGRADE_UNDER_WAY: Status =
+    known(Code::FailedPrecondition, "etcdserver: cluster has a downgrade job in progress");
+pub(crate) const NO_DOWNGRADE: Status =
+    known(Code::FailedPrecondition, "etcdserver: no inflight downgrade job");
+pub(crate) const NO_CLUSTER_VERSION: Status =
+    known(Code::FailedPrecondition, "etcdserver: cluster version not found during downgrade");
+pub(crate) const UNKNOWN_METHOD: Status = known(Code::Unknown, "etcdserver: unknown method");
 pub(crate) const STREAM_SORT: Status =
     known(Code::Unimplemented, "RangeStream does not support custom sort orders");
 pub(crate) const STREAM_FILTER: Status =
@@ -100,6 +111,12 @@ impl From<node::Error> for Status {
             node::Error::Timeout => TIMEOUT,
             node::Error::Compacted => COMPACTED,
             node::Error::FutureRevision => FUTURE_REVISION,
+            node::Error::DowngradeVersion => DOWNGRADE_VERSION,
+            node::Error::DowngradeTarget => DOWNGRADE_TARGET,
+            node::Error::DowngradeUnderWay => DOWNGRADE_UNDER_WAY,
+            node::Error::NoDowngrade => NO_DOWNGRADE,
+            node::Error::NoClusterVersion => NO_CLUSTER_VERSION,
+            node::Error::UnknownMethod => UNKNOWN_METHOD,
             node::Error::AuthEnabled => Self::new(Code::Unknown, error.to_string()),
             node::Error::Storage(text) => Self::new(Code::Unknown, text),
         }

@@ -40,6 +40,7 @@ rpcs! {
     "Cluster/MemberList" MemberListRequest => MemberListResponse;
     "Maintenance/Alarm" AlarmRequest => AlarmResponse;
     "Maintenance/Status" StatusRequest => StatusResponse;
+    "Maintenance/Downgrade" DowngradeRequest => DowngradeResponse;
     "Maintenance/Defragment" DefragmentRequest => DefragmentResponse;
     "Maintenance/Hash" HashRequest => HashResponse;
     "Maintenance/HashKV" HashKvRequest => HashKvResponse;

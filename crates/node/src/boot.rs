@@ -39,6 +39,7 @@ pub(crate) struct Booted {
     pub(crate) drive: Drive,
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
+    pub(crate) db_path: PathBuf,
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
@@ -336,10 +337,12 @@ impl Boot<'_> {
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
+        let db_path = self.snap_dir.join("db");
         let snapshots = Snapshots {
             disk: Arc::clone(&self.world.disk),
             snap_dir: self.snap_dir,
             wal_dir: self.wal_dir,
+            member_id,
             count: self.options.snapshot_count,
             max_snapshots: self.options.max_snapshots,
             max_wals: self.options.max_wals,
@@ -364,7 +367,7 @@ impl Boot<'_> {
             batch_limit: self.options.batch_limit,
         };
         let drive = Drive::new(parts, pace, now);
-        Booted { drive, cluster_id, member_id, ids, standing, clockwork, watchful }
+        Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::standing::Standing;
 use crate::tally::{self, Kind, Tally};
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
-use crate::{Error, Fatal, metrics};
+use crate::{Error, Fatal, SERVER_VERSION, metrics};
 
 /// How often leases are looked at.
 const LEASE_INTERVAL: Duration = Duration::from_millis(500);
@@ -587,7 +587,23 @@ impl Drive {
         let Some(mark) = self.sealed.take() else { return Ok(()) };
         // A snapshot in the log counts only behind a commit index that reaches it.
         self.write_log(&[], false)?;
-        self.parts.snapshots.save(&mark, &mut self.parts.wal)
+        self.parts.snapshots.save(&mark, &mut self.parts.wal)?;
+        // The older etcd must not meet what lies in the log before the snapshot.
+        let lower = self.parts.state.agreed_below_storage().filter(|_| mark.forced);
+        if let Some(version) = lower {
+            self.parts.state.lower_storage_version(version)?;
+            let version = version.to_string();
+            tracing::info!("new-storage-version" = version, "updated storage version");
+            let downgrade = self.parts.state.views().members.downgrade();
+            if downgrade.enabled {
+                tracing::info!(
+                    "target-version" = downgrade.target_version,
+                    "server-version" = SERVER_VERSION,
+                    "The server is ready to downgrade"
+                );
+            }
+        }
+        Ok(())
     }
 }
 

@@ -29,6 +29,24 @@ pub enum Error {
     /// What was asked for has not happened.
     #[error("required revision is a future revision")]
     FutureRevision,
+    /// The target of a downgrade is no version.
+    #[error("wrong downgrade target version format")]
+    DowngradeVersion,
+    /// A downgrade goes one minor version down, and nowhere else.
+    #[error("invalid downgrade target version")]
+    DowngradeTarget,
+    /// One is prepared already.
+    #[error("cluster has a downgrade job in progress")]
+    DowngradeUnderWay,
+    /// There is none to take back.
+    #[error("no inflight downgrade job")]
+    NoDowngrade,
+    /// The members have not agreed on a version yet.
+    #[error("cluster version not found during downgrade")]
+    NoClusterVersion,
+    /// The request asks for nothing that is known.
+    #[error("unknown method")]
+    UnknownMethod,
     /// Users are asked for in this data, and nobody here would check them.
     #[error(
         "auth is enabled in this data directory, and this version does not check users yet: \

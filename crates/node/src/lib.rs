@@ -22,6 +22,7 @@ mod boot;
 mod compaction;
 mod compactor;
 mod db;
+mod defragment;
 mod describe;
 mod drive;
 mod error;
@@ -39,6 +40,7 @@ mod standing;
 mod stepped;
 mod tally;
 mod vacuum;
+mod versions;
 mod watchful;
 mod wire;
 

@@ -1,5 +1,6 @@
 //! The handle by which everybody else speaks to the member.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::Poll;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
+    pub(crate) db_path: PathBuf,
     pub(crate) views: Views,
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
@@ -118,13 +120,15 @@ impl Image {
 
 impl Shared {
     pub(crate) fn new(booted: Booted, parts: Around) -> Self {
-        let Booted { drive, cluster_id, member_id, ids, standing, clockwork, watchful } = booted;
+        let Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful } =
+            booted;
         let Around { world, driver, committer, compactions, segments, failure, limits } = parts;
         Self {
             views: drive.state().views().clone(),
             world,
             cluster_id,
             member_id,
+            db_path,
             ids,
             standing,
             clockwork,
@@ -529,17 +533,6 @@ impl Node {
         Ok(Image { tx: Arc::new(self.shared.views.backend.snapshot()), _taken: taken })
     }
 
-    /// Makes the db file as small as it can be. Nothing else waits for it.
-    pub async fn defragment(&self) -> Result<(), Error> {
-        self.flush().await?;
-        metrics::DEFRAG_INFLIGHT.set(1);
-        let timer = metrics::BACKEND_DEFRAG.start_timer();
-        let done = self.shared.committer.vacuum().await;
-        timer.observe_duration();
-        metrics::DEFRAG_INFLIGHT.set(0);
-        done.map_err(|_| Error::Stopped)?.map_err(Error::Storage)
-    }
-
     /// The hash of the whole db file.
     pub async fn hash(&self) -> Result<u32, Error> {
         self.flush().await?;
@@ -590,7 +583,7 @@ impl Node {
         let me = MemberId(*member_id).to_string();
         metrics::CLUSTER_VERSION.reset();
         if let Some(version) = views.members.cluster_version() {
-            let version = format!("{}.{}", version.major, version.minor);
+            let version = crate::versions::short(version);
             metrics::CLUSTER_VERSION.with_label_values(&[version.as_str()]).set(1);
         }
         metrics::KNOWN_PEERS.reset();
@@ -611,7 +604,7 @@ impl Node {
         self.shared.world.clock.unix()
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.shared.world.clock.now()
     }
 }

@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use proto::etcdserverpb::InternalRaftRequest;
-use proto::membershippb::{Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest};
-use state::{MemberId, Version};
+use proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
+use state::MemberId;
 use tokio::sync::watch;
 
 use crate::boot::{World, boot};
@@ -16,8 +16,8 @@ use crate::db::Committer;
 use crate::node::{Around, Limits, Node, Shared, fail};
 use crate::{Fatal, Options};
 
-/// The cluster version that a single member of this version sets.
-const CLUSTER_VERSION: Version = Version::new(3, 7);
+/// How often the version of the cluster is looked at.
+const VERSION_INTERVAL: Duration = Duration::from_secs(4);
 
 /// How often to look whether somebody leads.
 const LEADER_POLL: Duration = Duration::from_millis(5);
@@ -121,16 +121,18 @@ impl Running {
             "cluster-id" = %format_args!("{:x}", self.node.shared.cluster_id),
             "published local member to cluster through raft"
         );
-        let agreed = self.node.shared.views.members.cluster_version();
-        if agreed.is_none_or(|agreed| agreed < CLUSTER_VERSION) {
-            let set = ClusterVersionSetRequest { ver: CLUSTER_VERSION.to_string() };
-            self.propose(InternalRaftRequest {
-                cluster_version_set: Some(Box::new(set)),
-                ..Default::default()
-            })
-            .await?;
+        self.node.update_cluster_version().await
+    }
+
+    /// Keeps the version that the members agreed on where it should be. Never returns.
+    pub async fn watch_versions(&self) {
+        loop {
+            tokio::time::sleep(VERSION_INTERVAL).await;
+            if let Err(failure) = self.node.update_cluster_version().await {
+                let error = failure.to_string();
+                tracing::warn!(error, "failed to update cluster version");
+            }
         }
-        Ok(())
     }
 
     /// Proposes again while there is no leader yet.

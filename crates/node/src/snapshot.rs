@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use env::Disk;
 use proto::{raftpb, walpb};
-use state::{EntryId, State};
+use state::{EntryId, MemberId, State};
 use wal::Wal;
 
 use crate::{Fatal, metrics};
@@ -19,6 +19,7 @@ pub(crate) struct Snapshots {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) snap_dir: PathBuf,
     pub(crate) wal_dir: PathBuf,
+    pub(crate) member_id: u64,
     /// Entries between two snapshots.
     pub(crate) count: u64,
     pub(crate) max_snapshots: usize,
@@ -33,18 +34,29 @@ pub(crate) struct Mark {
     at: EntryId,
     conf_state: raftpb::ConfState,
     members: Vec<u8>,
+    /// It was due before its time: the db file is to become one of an older version behind it.
+    pub(crate) forced: bool,
 }
 
 impl Snapshots {
     /// Notes the state as it is now, if a snapshot of it is due once it is in the db file.
     pub(crate) fn mark(&self, state: &State) -> Option<Mark> {
         let at = state.applied();
-        if at.index.saturating_sub(self.last) <= self.count {
+        let forced = state.agreed_below_storage().is_some();
+        if at.index.saturating_sub(self.last) <= self.count && !forced {
             return None;
         }
+        tracing::info!(
+            "local-member-id" = %MemberId(self.member_id),
+            "local-member-applied-index" = at.index,
+            "local-member-snapshot-index" = self.last,
+            "local-member-snapshot-count" = self.count,
+            "snapshot-forced" = forced,
+            "triggering snapshot"
+        );
         let conf_state = state.conf_state()?.clone();
         let members = state.views().members.roster().to_v2_json();
-        Some(Mark { at, conf_state, members })
+        Some(Mark { at, conf_state, members, forced })
     }
 
     /// Writes the snapshot and lets go of what lies before it.

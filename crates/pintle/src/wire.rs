@@ -35,10 +35,12 @@ pub(crate) fn run_member(
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
+    let megabytes = config.storage.bootstrap_defrag_threshold_megabytes;
     let (peer_addresses, ended) = match doors.open_early(config, logger, &server) {
-        Ok(addresses) => {
-            (addresses, runtime.block_on(serve(logger, &running, &server, &mut doors)))
-        }
+        Ok(addresses) => (
+            addresses,
+            runtime.block_on(serve(logger, &running, &services, &server, &mut doors, megabytes)),
+        ),
         Err(error) => (Vec::new(), Err(error)),
     };
     tell_of(config, logger.info("closing etcd server")).send();
@@ -73,8 +75,10 @@ fn tell_peers(logger: &Logger, message: &str, addresses: &[LocalAddress]) {
 async fn serve(
     logger: &Logger,
     running: &Running,
+    services: &Services,
     server: &Server,
     doors: &mut Doors,
+    defrag_megabytes: u64,
 ) -> Result<Ended, anyhow::Error> {
     let mut signals = Signals::listen()?;
     let mut failure = running.failure();
@@ -84,10 +88,13 @@ async fn serve(
         anyhow::anyhow!(text)
     };
     let ready = async {
+        running.node().defragment_at_start(defrag_megabytes).await?;
         running.publish().await?;
+        services.announce();
         doors.open(logger, server)?;
         notify::ready(logger);
-        std::future::pending::<Result<(), anyhow::Error>>().await
+        running.watch_versions().await;
+        Ok(())
     };
     tokio::select! {
         signal = signals.wait(logger) => Ok(Ended::Signal(signal)),
@@ -104,6 +111,7 @@ fn limits(config: &Config) -> api::Limits {
         watch_progress_interval: config.watch_progress_notify_interval,
         warning_unary_duration: config.warning_unary_request_duration,
         extensive_metrics: config.http.extensive_metrics,
+        stop_serving_on_defrag: config.feature_gates.enabled("StopGRPCServiceOnDefrag"),
         keepalive: config.keepalive,
     }
 }

@@ -252,6 +252,13 @@ impl State {
         Ok(())
     }
 
+    /// The version that the members agreed on, where the file is of a newer one: as it is after a
+    /// downgrade was prepared.
+    pub fn agreed_below_storage(&self) -> Option<Version> {
+        let agreed = self.views.members.cluster_version()?.to_minor();
+        self.storage_version.filter(|stored| stored.to_minor() > agreed).map(|_| agreed)
+    }
+
     pub(crate) fn write(&self, records: impl IntoIterator<Item = Record>) {
         records.into_iter().for_each(|record| record.write(&self.views.backend));
     }

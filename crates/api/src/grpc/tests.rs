@@ -144,10 +144,13 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
         watch_progress_interval: Duration::from_secs(600),
         warning_unary_duration: Duration::from_secs(600),
         extensive_metrics: false,
+        stop_serving_on_defrag: false,
         keepalive,
     };
     let stop = tokio::sync::watch::Sender::new(false);
-    Arc::new(Services { node: node(), table: table(), limits, access: Access::default(), stop })
+    let serving = tokio::sync::watch::Sender::new(true);
+    let (node, table, access) = (node(), table(), Access::default());
+    Arc::new(Services { node, table, limits, access, serving, stop })
 }
 
 struct Client {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use node::humane_bytes;
 use proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, DefragmentResponse, HashKvRequest, HashKvResponse,
-    HashRequest, HashResponse, InternalRaftRequest, MoveLeaderRequest, MoveLeaderResponse,
-    StatusRequest,
+    AlarmRequest, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
+    HashKvRequest, HashKvResponse, HashRequest, HashResponse, InternalRaftRequest,
+    MoveLeaderRequest, MoveLeaderResponse, StatusRequest,
 };
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
-use super::{Services, decode, decode_received, encode, kv};
+use super::{Services, decode, decode_received, encode, health, kv};
 use crate::encode::Encoder;
 use crate::error;
 use crate::rpc::{self, Caller, Replies, Requests};
@@ -44,8 +46,26 @@ pub(super) async fn defragment(
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let DefragmentRequest {} = decode(request)?;
-    services.node.defragment().await?;
+    tracing::info!("starting defragment");
+    let serving = health::defragmenting(&services);
+    let done = services.node.defragment().await;
+    drop(serving);
+    if let Err(failure) = &done {
+        tracing::warn!(error = failure.to_string(), "failed to defragment");
+    }
+    done?;
+    tracing::info!("finished defragment");
     Ok(encode(&DefragmentResponse::default()))
+}
+
+pub(super) async fn downgrade(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: DowngradeRequest = decode(request)?;
+    let version = services.node.downgrade(&request).await?;
+    Ok(encode(&DowngradeResponse { header: Some(services.node.header()), version }))
 }
 
 pub(super) async fn hash(
@@ -108,6 +128,14 @@ pub(super) async fn snapshot(
     let image = services.node.image().await?;
     let version = services.node.storage_version();
     let total = image.len();
+    let size = humane_bytes(total);
+    tracing::info!(
+        "total-bytes" = total,
+        size,
+        "storage-version" = version,
+        "sending database snapshot to client"
+    );
+    let begun = Instant::now();
     let mut digest = Sha256::new();
     let mut sent = 0;
     while sent < total {
@@ -118,7 +146,21 @@ pub(super) async fn snapshot(
         sent += blob.len() as u64;
         rpc::send(&mut *replies, chunk(total - sent, &blob, &version)).await?;
     }
-    rpc::send(&mut *replies, chunk(0, &digest.finalize(), &version)).await
+    let digest = digest.finalize();
+    tracing::info!(
+        "total-bytes" = total,
+        "checksum-size" = digest.len(),
+        "sending database sha256 checksum to client"
+    );
+    rpc::send(&mut *replies, chunk(0, &digest, &version)).await?;
+    tracing::info!(
+        "total-bytes" = total,
+        size,
+        took = ?begun.elapsed(),
+        "storage-version" = version,
+        "successfully sent database snapshot to client"
+    );
+    Ok(())
 }
 
 /// A `SnapshotResponse`.

@@ -36,6 +36,8 @@ pub struct Limits {
     pub warning_unary_duration: Duration,
     /// `--metrics=extensive`: how long calls take is counted.
     pub extensive_metrics: bool,
+    /// The feature gate `StopGRPCServiceOnDefrag`.
+    pub stop_serving_on_defrag: bool,
     /// How connections are kept alive, and how often clients may ask whether they are.
     pub keepalive: Keepalive,
 }
@@ -78,6 +80,8 @@ pub struct Services {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
+    /// Whether the health service says that calls are answered.
+    pub(crate) serving: tokio::sync::watch::Sender<bool>,
     /// Raised when the member goes down.
     pub(crate) stop: tokio::sync::watch::Sender<bool>,
 }
@@ -93,7 +97,13 @@ impl Services {
                 .for_each(|(service, method, kind)| stats::show(kind.label(), service, method));
         }
         let stop = tokio::sync::watch::Sender::new(false);
-        Arc::new(Self { node, table: Table::new(rows), limits, access, stop })
+        let serving = tokio::sync::watch::Sender::new(true);
+        Arc::new(Self { node, table: Table::new(rows), limits, access, serving, stop })
+    }
+
+    /// Tells that the member is ready.
+    pub fn announce(&self) {
+        health::serve(self);
     }
 
     /// What is checked of every call before its handler runs.
@@ -158,7 +168,9 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
         unary!(MAINTENANCE, "HashKV", maintenance::hash_kv),
         streaming!(ServerStream, "server_stream", MAINTENANCE, "Snapshot", maintenance::snapshot),
         unary!(MAINTENANCE, "MoveLeader", maintenance::move_leader),
+        unary!(MAINTENANCE, "Downgrade", maintenance::downgrade),
         unary!(HEALTH, "Check", health::check),
+        unary!(HEALTH, "List", health::list),
         streaming!(ServerStream, "server_stream", HEALTH, "Watch", health::watch),
     ]
 }

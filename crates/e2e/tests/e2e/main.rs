@@ -4,6 +4,7 @@ mod bad;
 mod both;
 mod clients;
 mod differential;
+mod downgrade;
 mod edges;
 mod handover;
 mod headers;

@@ -110,22 +110,19 @@ pub(crate) const TABLE: &[Row] = &[
         DURATION,
         "5s",
         "Shortest time that a client must leave between its pings.",
-    )
-    .not_built(),
+    ),
     member(
         "grpc-keepalive-interval",
         DURATION,
         "2h",
         "Time between the server's pings on a silent connection; 0 sends none.",
-    )
-    .not_built(),
+    ),
     member(
         "grpc-keepalive-timeout",
         DURATION,
         "20s",
         "Wait for a ping's answer before the connection is closed; 0 waits for ever.",
-    )
-    .not_built(),
+    ),
     member("socket-reuse-port", BOOL, "false", "Let other processes listen on the same ports.")
         .at(&["socket-options", "reuse-port"]),
     member(
@@ -509,8 +506,7 @@ pub(crate) const TABLE: &[Row] = &[
         UINT,
         "0",
         "Shrink the db file at start when that frees so many megabytes; 0 does not.",
-    )
-    .not_built(),
+    ),
     features("max-learners", INT, "1", "Most learners in the cluster."),
     features(
         "snapshot-catchup-entries",
