@@ -1,5 +1,6 @@
 //! The counters of calls, by etcd's names.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use prometheus::{
@@ -114,8 +115,23 @@ pub(crate) static WATCH_PROGRESS: LazyLock<Histogram> = LazyLock::new(|| {
 });
 
 /// Counts a call by the version that its client says it has.
-pub(crate) fn count_client(kind: &str, api_version: Option<&str>) {
-    REQUESTS.with_label_values(&[kind, api_version.unwrap_or("unknown")]).inc();
+pub(crate) fn count_client(kind: &'static str, api_version: Option<&str>) {
+    thread_local! {
+        /// The counter of the last call: the next one is mostly of the same kind and client.
+        static LAST: RefCell<Option<(&'static str, String, IntCounter)>> =
+            const { RefCell::new(None) };
+    }
+    let version = api_version.unwrap_or("unknown");
+    LAST.with_borrow_mut(|last| match last {
+        Some((of_kind, of_version, counter)) if *of_kind == kind && of_version == version => {
+            counter.inc();
+        }
+        _ => {
+            let counter = REQUESTS.with_label_values(&[kind, version]);
+            counter.inc();
+            *last = Some((kind, version.to_owned(), counter));
+        }
+    });
 }
 
 /// The counters of one row of the rpc table, all there from the start, as etcd fills them.

@@ -272,7 +272,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
         for _ in 0..ROUNDS {
             let output = self.http2.output();
             if output.is_empty() {
-                return Ok(());
+                // Whatever lies between here and the socket shall not keep it.
+                return match Pin::new(&mut self.io).poll_flush(cx) {
+                    Poll::Ready(flushed) => flushed,
+                    Poll::Pending => Ok(()),
+                };
             }
             let Poll::Ready(written) = write_once(&mut self.io, cx, output) else { return Ok(()) };
             match written? {
