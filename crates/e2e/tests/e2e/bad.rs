@@ -5,6 +5,7 @@ mod calls;
 mod floods;
 mod frames;
 mod http1;
+mod pings;
 mod wire;
 
 use proto::etcdserverpb::PutRequest;

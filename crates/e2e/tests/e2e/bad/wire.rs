@@ -156,6 +156,36 @@ impl Wire {
         Some(Frame { kind, flags, stream, content })
     }
 
+    /// Waits for a frame of this kind on this stream.
+    pub(super) async fn until(&mut self, kind: u8, stream: u32) -> Option<Bytes> {
+        while let Some(frame) = self.next().await {
+            if (frame.kind, frame.stream) == (kind, stream) {
+                return Some(frame.content);
+            }
+        }
+        None
+    }
+
+    /// Pings, each time after the last answer and a pause, and tells how far it gets.
+    pub(super) async fn ping(&mut self, count: u32, pause: Duration) -> String {
+        for number in 1..=count {
+            tokio::time::sleep(pause).await;
+            self.send(&frame(PING, 0, 0, &[7; 8])).await;
+            loop {
+                match self.next().await {
+                    Some(Frame { kind: PING, .. }) => break,
+                    Some(Frame { kind: GOAWAY, content, .. }) => {
+                        let ends = self.next().await.is_none();
+                        return format!("{number}: sent away with {content:?}, ends: {ends}");
+                    }
+                    Some(_) => {}
+                    None => return format!("{number}: ended"),
+                }
+            }
+        }
+        format!("{count}: borne")
+    }
+
     /// What is made of stream 1 and of the connection, on which another good call follows.
     pub(super) async fn outcome(&mut self) -> String {
         const LAST: u32 = 101;
