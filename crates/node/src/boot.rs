@@ -15,6 +15,7 @@ use crate::compactor::Compactor;
 use crate::drive::{Drive, Pace, Parts};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
+use crate::life::{self, Who};
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
@@ -100,7 +101,13 @@ impl Boot<'_> {
             SnapshotMark::default()
         };
         let state = self.open_state(snapshot)?;
+        let revision = state.views().reader.current_revision();
+        life::restored(state.applied().index, revision);
+        life::quota_set(self.options.quota_bytes, state.views().quota().limit());
         let log = if has_log { self.restart(snapshot, &state)? } else { self.begin(&state)? };
+        let who = Who { cluster_id: log.cluster_id, member_id: log.member_id };
+        who.starts(has_log.then(|| log.raft.status().hard_state.commit.0));
+        who.runs(state.views().members.cluster_version());
         Ok(self.assemble(state, log))
     }
 
@@ -187,7 +194,9 @@ impl Boot<'_> {
             ..bolt::Options::default()
         };
         let path = self.snap_dir.join("db");
+        let begun = self.world.clock.now();
         let backend = Backend::open(Arc::clone(&self.world.disk), &path, options)?;
+        life::db_opened(&path, self.world.clock.now().saturating_sub(begun));
         let tick_ms = u64::try_from(self.options.tick.as_millis()).unwrap_or(u64::MAX);
         let state_options = state::Options {
             min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
@@ -352,7 +361,7 @@ impl Boot<'_> {
             raft,
             wal,
             state,
-            member_id,
+            who: Who { cluster_id, member_id },
             ids: Arc::clone(&ids),
             standing: Arc::clone(&standing),
             clockwork: Arc::clone(&clockwork),

@@ -81,6 +81,11 @@ impl Compactor {
         Some(target)
     }
 
+    /// What it was asked for.
+    pub(crate) fn mode(&self) -> AutoCompaction {
+        self.mode
+    }
+
     /// The compaction to `revision` is done (or somebody else had done it).
     pub(crate) fn succeeded(&mut self, now: Duration, revision: i64) {
         self.last_success = now;

@@ -25,6 +25,7 @@ use wal::{EntryRef, MustSync, Wal};
 use crate::compactor::Compactor;
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
+use crate::life::{self, Who};
 use crate::queue::{Answer, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
@@ -54,7 +55,7 @@ pub(crate) struct Parts {
     pub(crate) raft: RawNode<Payload, MemStorage<Payload>>,
     pub(crate) wal: Wal,
     pub(crate) state: State,
-    pub(crate) member_id: u64,
+    pub(crate) who: Who,
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
@@ -103,6 +104,8 @@ pub(crate) struct Drive {
     next_tick: Duration,
     next_lease_look: Duration,
     next_seal: Duration,
+    /// The revision of a compaction of our own that is under way, and since when.
+    auto_compaction: Option<(i64, Duration)>,
     /// How many buffers were sealed, and what the last one is to be remembered for.
     seals: u64,
     sealed: Option<Mark>,
@@ -123,6 +126,7 @@ impl Drive {
             next_tick: now + pace.tick,
             next_lease_look: now + LEASE_INTERVAL,
             next_seal: now + pace.batch_interval,
+            auto_compaction: None,
             seals: 0,
             sealed: None,
             failed: false,
@@ -231,7 +235,8 @@ impl Drive {
         self.expire_leases(now);
         let current = self.parts.state.views().reader.current_revision();
         if let Some(revision) = self.parts.compactor.tick(now, current) {
-            tracing::info!(revision, "starting auto compaction");
+            life::compaction_begins(self.parts.compactor.mode(), revision);
+            self.auto_compaction = Some((revision, now));
             self.parts.compactor.succeeded(now, revision);
             let compaction = CompactionRequest { revision, physical: false };
             self.propose_own(InternalRaftRequest {
@@ -318,6 +323,7 @@ impl Drive {
         let leader = soft_state.leader.map_or(0, raft::NodeId::get);
         if leader != 0 && leader != self.parts.standing.leader.read() {
             metrics::LEADER_CHANGES.inc();
+            self.parts.who.elected(leader, self.parts.raft.status().hard_state.term.0);
         }
         self.parts.standing.leader.set(leader);
         if soft_state.role != StateRole::Leader {
@@ -448,6 +454,14 @@ impl Drive {
         let is_new = at.index > self.parts.state.applied().index;
         let begun = self.parts.watchful.now();
         let applied = self.parts.state.apply(at, request, answer.is_some())?;
+        if let Some(compaction) = &request.compaction
+            && let Some((revision, since)) = self.auto_compaction
+            && revision == compaction.revision
+        {
+            self.auto_compaction = None;
+            let took = now.saturating_sub(since);
+            life::compaction_done(self.parts.compactor.mode(), revision, took);
+        }
         if is_new {
             self.tell(kind, begun, request, &applied.outcome, lease_keys);
         }
@@ -507,10 +521,13 @@ impl Drive {
                     expiry.checkpointed(now, id, remaining);
                 }
             }
-            Effect::ClusterVersion { before, now } => match before {
-                None => tracing::info!("cluster-version" = %now, "set initial cluster version"),
-                Some(from) => tracing::info!(%from, to = %now, "updated cluster version"),
-            },
+            Effect::ClusterVersion { before, now } => {
+                self.parts.who.version_agreed(before, now);
+                // What is below it was raised with it; what is above goes down behind a snapshot.
+                if before.is_none_or(|before| before < now) {
+                    life::storage_version_set(now);
+                }
+            }
             Effect::None
             | Effect::AlarmsChanged
             | Effect::DowngradeChanged
@@ -522,7 +539,7 @@ impl Drive {
     fn raise_no_space(&mut self) {
         tracing::warn!("message exceeded backend quota; raising alarm");
         self.propose_own(InternalRaftRequest {
-            alarm: Some(no_space_alarm(self.parts.member_id)),
+            alarm: Some(no_space_alarm(self.parts.who.member_id)),
             ..Default::default()
         });
     }
@@ -539,7 +556,10 @@ impl Drive {
         let changed = self.parts.state.apply_conf_change(at, &wire::conf_change_pb(change))?;
         let none = ConfChange::v1(single.kind, None);
         let taken = match changed {
-            ConfChanged::Accepted(_) => change,
+            ConfChanged::Accepted(accepted) => {
+                self.parts.who.members_changed(&accepted);
+                change
+            }
             ConfChanged::Rejected(_) => &none,
             ConfChanged::Old => return Ok(()),
         };
@@ -592,8 +612,7 @@ impl Drive {
         let lower = self.parts.state.agreed_below_storage().filter(|_| mark.forced);
         if let Some(version) = lower {
             self.parts.state.lower_storage_version(version)?;
-            let version = version.to_string();
-            tracing::info!("new-storage-version" = version, "updated storage version");
+            life::storage_version_set(version);
             let downgrade = self.parts.state.views().members.downgrade();
             if downgrade.enabled {
                 tracing::info!(

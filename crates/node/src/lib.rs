@@ -28,6 +28,7 @@ mod drive;
 mod error;
 mod ids;
 mod leases;
+mod life;
 mod metrics;
 mod node;
 mod options;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
-use state::MemberId;
 use tokio::sync::watch;
 
 use crate::boot::{World, boot};
 use crate::compaction::{Compactions, Pace, Site};
 use crate::db::Committer;
+use crate::life::Who;
 use crate::node::{Around, Limits, Node, Shared, fail};
 use crate::{Fatal, Options};
 
@@ -116,12 +116,13 @@ impl Running {
         if self.node.shared.views.auth.is_enabled() {
             return Err(crate::Error::AuthEnabled);
         }
-        tracing::info!(
-            "local-member-id" = %MemberId(member_id),
-            "cluster-id" = %format_args!("{:x}", self.node.shared.cluster_id),
-            "published local member to cluster through raft"
-        );
+        let timeout = self.options.request_timeout();
+        self.who().published(&self.options.name, &self.options.client_urls, timeout);
         self.node.update_cluster_version().await
+    }
+
+    fn who(&self) -> Who {
+        Who { cluster_id: self.node.shared.cluster_id, member_id: self.node.shared.member_id }
     }
 
     /// Keeps the version that the members agreed on where it should be. Never returns.
@@ -153,6 +154,9 @@ impl Running {
 
     /// Stops the threads in order and leaves everything applied in the db file.
     pub fn stop(self) -> Result<(), Fatal> {
+        if self.node.is_leader() {
+            self.who().stops_alone();
+        }
         let Self { node, threads, failure, .. } = self;
         let shared = node.shared;
         shared.standing.stopped.set(true);

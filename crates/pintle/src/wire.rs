@@ -31,6 +31,7 @@ pub(crate) fn run_member(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
     let running = Running::start(world, options(config))?;
+    now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config));
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -56,6 +57,18 @@ pub(crate) fn run_member(
         stopped?;
     }
     Ok(ended)
+}
+
+fn now_serving(config: &Config, logger: &Logger, member_id: u64) {
+    logger
+        .info("now serving peer/client/metrics")
+        .text("local-member-id", format!("{member_id:x}"))
+        .list("initial-advertise-peer-urls", texts(&config.advertise.peer))
+        .list("listen-peer-urls", texts(&config.listen.peer))
+        .list("advertise-client-urls", texts(&config.advertise.client))
+        .list("listen-client-urls", texts(&config.listen.client))
+        .list("listen-metrics-urls", texts(&config.listen.metrics))
+        .send();
 }
 
 /// Who it is that closes.
@@ -167,6 +180,8 @@ fn features(config: &Config) -> Vec<node::Feature> {
 
 fn quota(config: &Config) -> i64 {
     match config.storage.quota_bytes {
+        // Told as what nobody asked for.
+        Some(config::DEFAULT_QUOTA_BYTES) => 0,
         Some(bytes) => i64::try_from(bytes).unwrap_or(i64::MAX),
         None => -1,
     }

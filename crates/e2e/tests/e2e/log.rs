@@ -1,11 +1,13 @@
 //! What operators match on in the log: the same requests leave the same lines.
 
+use std::time::Duration;
+
 use e2e::{Client, Member, Scratch, Server};
 use proto::etcdserverpb::compare::TargetUnion;
 use proto::etcdserverpb::request_op::Request as Op;
 use proto::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest,
-    RequestOp, TxnRequest,
+    CompactionRequest, Compare, DefragmentRequest, DeleteRangeRequest, LeaseGrantRequest,
+    PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 use serde_json::{Map, Value};
 
@@ -120,3 +122,99 @@ fn without_ids(text: &str) -> String {
     let Some((before, after)) = text.split_once("ID:") else { return text.to_owned() };
     format!("{before}ID:{}", after.trim_start_matches(|mark: char| mark.is_ascii_digit()))
 }
+
+/// What tells of a start, of work and of a stop, with the fields that must be there. Texts that
+/// are the same on both sides are compared.
+const LIFE: &[&str] = &[
+    "configuring peer listeners",
+    "configuring client listeners",
+    "starting an etcd server",
+    "opened backend db",
+    "restore consistentIndex",
+    "starting local member",
+    "kvstore restored",
+    "enabled backend quota with default value",
+    "starting etcd server",
+    "now serving peer/client/metrics",
+    "serving peer traffic",
+    "serving metrics",
+    "added member",
+    "setting up initial cluster version using v3 API",
+    "published local member to cluster through raft",
+    "ready to serve client requests",
+    "set initial cluster version",
+    "enabled capabilities for version",
+    "cluster version is updated",
+    "grpc service status changed",
+    "serving client traffic insecurely; this is strongly discouraged!",
+    "triggering snapshot",
+    "saved snapshot to disk",
+    "compact tree index",
+    "finished scheduled compaction",
+    "storing new hash",
+    "starting defragment",
+    "defragmenting",
+    "finished defragmenting directory",
+    "finished defragment",
+    "received signal; shutting down",
+    "closing etcd server",
+    "skipped leadership transfer for single voting member cluster",
+    "stopping serving peer traffic",
+    "stopped serving peer traffic",
+    "closed etcd server",
+];
+
+#[test]
+fn the_lines_of_a_life_have_etcds_fields() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let told = |server: &Server| {
+        let scratch = Scratch::new("log");
+        let flags = [
+            "--unsafe-no-fsync",
+            "--snapshot-count=10",
+            "--listen-metrics-urls=http://127.0.0.1:0",
+            "--advertise-client-urls=http://127.0.0.1:2379",
+        ];
+        let mut member = Member::start(server, scratch.path(), &flags).unwrap();
+        let client = Client::connect(&member).unwrap();
+        let put = PutRequest { key: "a".into(), value: "b".into(), ..Default::default() };
+        for _ in 0..30 {
+            client.call(&put).unwrap();
+        }
+        client.call(&CompactionRequest { revision: 9, physical: true }).unwrap();
+        client.call(&DefragmentRequest {}).unwrap();
+        let saved = || member.log().contains("saved snapshot to disk").then_some(());
+        assert!(e2e::until(Duration::from_secs(5), saved).is_some(), "{}", member.log_tail());
+        member.stop().unwrap();
+        let log = member.log();
+        let first = |message| lines(&log, message).into_iter().next();
+        LIFE.iter().map(|message| first(message)).collect::<Vec<_>>()
+    };
+    for ((message, ours), theirs) in LIFE.iter().zip(told(&pintle)).zip(told(&etcd)) {
+        let (Some((level, ours)), Some((expected, theirs))) = (&ours, &theirs) else {
+            panic!("{message}: pintle {ours:?}, etcd {theirs:?}");
+        };
+        let keys = |line: &Map<String, Value>| line.keys().cloned().collect::<Vec<_>>();
+        assert_eq!((level, keys(ours)), (expected, keys(theirs)), "{message}");
+        for key in SAME {
+            assert_eq!(ours.get(*key), theirs.get(*key), "{message}: {key}");
+        }
+    }
+}
+
+/// Fields whose values follow from the flags and the requests.
+const SAME: &[&str] = &[
+    "local-member-id",
+    "cluster-id",
+    "cluster-version",
+    "local-member-attributes",
+    "publish-timeout",
+    "quota-size",
+    "compact-revision",
+    "number-of-keys-compacted",
+    "hash",
+    "status",
+    "traffic",
+    "snapshot-forced",
+    "added-peer-peer-urls",
+];
