@@ -21,55 +21,32 @@ const TXN: &str = "/etcdserverpb.KV/Txn";
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
 const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
-/// What a server says about headers in its own words, or does not mind.
-const HEADERS_OPEN: [&str; 34] = [
+/// Where etcd does otherwise.
+const HEADERS_DIFFERENT: [&str; 6] = [
+    // etcd tells the kind of content back; ours is always plain gRPC.
     "content-type application/grpc+proto",
     "content-type application/grpc;x",
     "content-type application/grpc+json",
-    "content-type application/GRPC",
-    "content-type APPLICATION/GRPC",
-    "content-type application/grpcx",
-    "content-type application/json",
-    "content-type text/plain",
-    "content-type ",
-    "no content-type",
-    "method GET",
-    "method PUT",
-    "method HEAD",
-    "method DELETE",
-    "method OPTIONS",
-    "method BREW",
-    "path /",
-    "path /etcdserverpb.KV/Range/",
-    "path /etcdserverpb.KV/Range?x=1",
-    "path /nothing",
-    "path //",
-    "path /a/b/c",
-    "path /version",
-    "path /health",
+    // A call that is answered sooner than a timer can look is answered.
     "timeout 1n",
-    "timeout 1",
-    "timeout S",
-    "timeout -1S",
-    "timeout 1x",
-    "timeout 123456789S",
-    "timeout 1.5S",
-    "timeout ",
+    // RFC 9113 wants this reset.
     "te: gzip",
+    // Nothing reads binary metadata here.
     "some-bin: not base64!",
 ];
 
-/// What is wrong with a frame is told in other words.
-const FRAMES_OPEN: [&str; 10] = [
-    ": nothing",
+/// Here a message that is cut off is an internal error, wherever it is cut.
+const FRAMES_DIFFERENT: [&str; 8] = [
+    "KV/Range: nothing",
+    "KV/Range: a prefix",
+    "KV/Range: a piece of a message",
     "a piece of a prefix",
-    "a prefix",
-    "a piece of a message",
-    "more behind the message",
-    "compressed",
-    "an unknown flag",
+    "LeaseKeepAlive: more behind the message",
+    // etcd waits for a message that cannot come.
     "the end with the headers",
+    // etcd tells what is wrong in what should be gzip; here nothing is decompressed.
     "gzip",
+    // And looks at the name of the compression even if nothing is compressed.
     "snappy",
 ];
 
@@ -174,7 +151,7 @@ fn ended(error: &h2::Error) -> String {
 
 #[test]
 fn with_wrong_headers() {
-    same_but(&HEADERS_OPEN, &[], async |talk| {
+    same_but(&HEADERS_DIFFERENT, &[], async |talk| {
         let whole = || Some(frame(0, &get_a()));
         for kind in [
             "application/grpc",
@@ -242,7 +219,7 @@ fn with_wrong_headers() {
 
 #[test]
 fn with_wrong_frames() {
-    same_but(&FRAMES_OPEN, &[], async |talk| {
+    same_but(&FRAMES_DIFFERENT, &[], async |talk| {
         for (path, message) in [(RANGE, get_a()), (WATCH, get_a()), (KEEP_ALIVE, vec![0x08, 7])] {
             for (what, body) in cut_wrong(&message) {
                 note(talk, &format!("{path}: {what}"), post(path), Some(body)).await;
