@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use env::{Random, RealDisk};
-use mvcc::{Backend, CompactJob, Progress};
+use mvcc::{Backend, CompactJob, KeyRange, Progress, Range};
 use proto::Message as _;
 use proto::etcdserverpb::HashKvResponse;
 use proto::raftpb::{ConfChange, ConfState, Entry, EntryType};
@@ -68,6 +68,13 @@ impl Machine {
             compact_revision: hash.compact_revision,
             hash_revision: hash.revision,
         }
+    }
+
+    /// Whether no key lives at a revision.
+    pub(super) fn is_empty_at(&self, revision: i64) -> bool {
+        let all = KeyRange::From(Bytes::new());
+        let ranged = self.state.views().reader.range(&Range { revision, ..Range::of(all) });
+        ranged.expect("a revision that is kept").count == 0
     }
 
     /// Ends in good order: no compaction is half done, and all is in the file.
