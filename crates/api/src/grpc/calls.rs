@@ -87,7 +87,9 @@ impl Turn {
 
     /// Polls a future that shall wake this number.
     pub(super) fn poll<F: Future + Unpin>(&self, future: &mut F) -> Poll<F::Output> {
-        self.bell.rung.store(false, Ordering::Release);
+        // A swap and not a store: whoever found the bell rung and left it at that must be seen by
+        // the poll that follows.
+        self.bell.rung.swap(false, Ordering::AcqRel);
         std::pin::Pin::new(future).poll(&mut Context::from_waker(&self.waker))
     }
 }
@@ -138,5 +140,85 @@ impl<T> Calls<T> {
 
     pub(super) fn keys(&self) -> Vec<StreamKey> {
         self.places.iter().filter_map(|place| Some(place.call.as_ref()?.0)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Somebody on another thread wakes while the future is being polled for no reason.
+    #[tokio::test]
+    async fn no_wake_is_lost_however_close_to_a_poll() {
+        let woken = Arc::new(Woken::default());
+        let turn = Turn::new(&woken, 7);
+        let (hand_over, senders) = std::sync::mpsc::channel::<oneshot::Sender<()>>();
+        let other = std::thread::spawn(move || {
+            for sender in senders {
+                let _ = sender.send(());
+            }
+        });
+        let mut numbers = Vec::new();
+        for round in 0..20_000 {
+            let (sender, mut outcome) = oneshot::channel();
+            hand_over.send(sender).expect("the other thread waits for it");
+            let mut polls = round % 5;
+            let done = poll_fn(|cx| {
+                woken.register(cx.waker());
+                numbers.clear();
+                woken.take(&mut numbers);
+                assert!(numbers.iter().all(|number| *number == 7));
+                while turn.poll(&mut outcome).is_pending() {
+                    if polls == 0 {
+                        return Poll::Pending;
+                    }
+                    polls -= 1;
+                }
+                Poll::Ready(())
+            });
+            timeout(Duration::from_secs(20), done).await.expect("nobody is forgotten");
+        }
+        drop(hand_over);
+        other.join().expect("it does not panic");
+    }
+
+    #[test]
+    fn a_call_is_found_by_its_own_key_alone() {
+        let mut connection = http2::Connection::new(http2::Config::default());
+        let mut keys = Vec::new();
+        let mut open = |connection: &mut http2::Connection, id: u8, greeting: &[u8]| {
+            let mut block = Vec::new();
+            for (name, value) in [(":method", "POST"), (":scheme", "http"), (":path", "/")] {
+                http2::encode(&mut block, name.as_bytes(), value.as_bytes());
+            }
+            let header = [0, 0, block.len() as u8, 1, 4, 0, 0, 0, id];
+            let bytes = [greeting, &header, &block].concat();
+            match connection.next(&mut &bytes[..]) {
+                Some(http2::Event::Head { stream, .. }) => keys.push(stream),
+                other => panic!("{other:?}"),
+            }
+        };
+        let greeting = [http2::PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        open(&mut connection, 1, &greeting);
+        connection.fail(http2::ErrorCode::NO_ERROR, b"");
+        let mut again = http2::Connection::new(http2::Config::default());
+        let _ = again.next(&mut &greeting[..]);
+        open(&mut again, 3, b"");
+        let [first, second] = keys[..] else { panic!("{keys:?}") };
+        assert_eq!(first.slot(), second.slot());
+        let mut calls = Calls::new(&Arc::new(Woken::default()));
+        calls.insert(first, "first");
+        assert!(calls.get(second).is_none() && calls.remove(second).is_none());
+        calls.insert(second, "second");
+        assert!(calls.get(first).is_none());
+        assert_eq!(calls.key_at(second.slot()), Some(second));
+        assert_eq!(calls.remove(second), Some("second"));
+        assert!(calls.keys().is_empty());
     }
 }
