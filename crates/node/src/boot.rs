@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use env::{Clock, Disk};
 use mvcc::{Backend, WatchOptions};
@@ -25,6 +26,9 @@ use crate::{Fatal, Options};
 /// Memory for recent events, from which watchers catch up that fell a little behind. Who is
 /// further behind reads from the db file.
 const WATCH_RING_BYTES: usize = 2 << 20;
+
+/// How often what is left of a long lease is written down, where that is wanted.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The outside world of a member.
 #[derive(Debug, Clone)]
@@ -201,6 +205,7 @@ impl Boot<'_> {
         let state_options = state::Options {
             min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
             max_learners: self.options.max_learners,
+            persist_checkpoints: self.options.has("LeaseCheckpointPersist"),
             quota: QuotaBytes::from_flag(self.options.quota_bytes),
             watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
             store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
@@ -341,8 +346,12 @@ impl Boot<'_> {
         let now = self.world.clock.now();
         let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
         let standing = Arc::new(Standing::default());
-        let expiry =
-            ExpiryOptions { retry: self.options.request_timeout(), ..ExpiryOptions::default() };
+        let checkpoint = self.options.has("LeaseCheckpoint");
+        let expiry = ExpiryOptions {
+            retry: self.options.request_timeout(),
+            checkpoint_interval: checkpoint.then_some(CHECKPOINT_INTERVAL),
+            ..ExpiryOptions::default()
+        };
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };

@@ -21,6 +21,7 @@
 mod boot;
 mod compaction;
 mod compactor;
+mod corruption;
 mod db;
 mod defragment;
 mod describe;

@@ -48,6 +48,8 @@ pub struct Options {
     pub compaction_batch: usize,
     /// `--compaction-sleep-interval`.
     pub compaction_pause: Duration,
+    /// `--corrupt-check-time`; `None` for never.
+    pub corrupt_check_interval: Option<Duration>,
     /// `--warning-apply-duration`: what takes longer is logged.
     pub warning_apply_duration: Duration,
     /// `--feature-gates`, all of them: name, stage, and whether it is on.
@@ -72,6 +74,11 @@ pub struct Feature {
 }
 
 impl Options {
+    /// Whether a feature gate is on. One that nobody has told of is off.
+    pub(crate) fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|it| it.enabled && it.name == feature)
+    }
+
     /// What one request may take: etcd's five seconds for the disk and two elections.
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_secs(5) + self.tick * self.election_ticks * 2

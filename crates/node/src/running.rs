@@ -125,8 +125,14 @@ impl Running {
         Who { cluster_id: self.node.shared.cluster_id, member_id: self.node.shared.member_id }
     }
 
-    /// Keeps the version that the members agreed on where it should be. Never returns.
-    pub async fn watch_versions(&self) {
+    /// What a member that serves looks at from time to time. Never returns.
+    pub async fn watch(&self) {
+        let interval = self.options.corrupt_check_interval;
+        tokio::join!(self.watch_versions(), self.node.watch_corruption(interval));
+    }
+
+    /// Keeps the version that the members agreed on where it should be.
+    async fn watch_versions(&self) {
         loop {
             tokio::time::sleep(VERSION_INTERVAL).await;
             if let Err(failure) = self.node.update_cluster_version().await {

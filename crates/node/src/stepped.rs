@@ -168,9 +168,16 @@ mod tests {
     }
 
     fn boot_at(disk: &SimDisk, clock: &ManualClock, url: &str) -> Result<Stepped, Fatal> {
-        let world = World { disk: Arc::new(disk.clone()), clock: Arc::new(clock.clone()) };
+        Stepped::boot(&world(disk, clock), &options(url), 16 << 10)
+    }
+
+    fn world(disk: &SimDisk, clock: &ManualClock) -> World {
+        World { disk: Arc::new(disk.clone()), clock: Arc::new(clock.clone()) }
+    }
+
+    fn options(url: &str) -> Options {
         let url = url.to_owned();
-        let options = Options {
+        Options {
             name: "alone".to_owned(),
             data_dir: PathBuf::from("/srv/etcd/data"),
             wal_dir: None,
@@ -192,13 +199,13 @@ mod tests {
             auto_compaction: AutoCompaction::Off,
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
+            corrupt_check_interval: None,
             warning_apply_duration: Duration::from_millis(100),
             features: Vec::new(),
             no_fsync: false,
             value_budget_bytes: 1 << 20,
             page_cache_bytes: 1 << 20,
-        };
-        Stepped::boot(&world, &options, 16 << 10)
+        }
     }
 
     fn put(key: &'static str) -> InternalRaftRequest {
@@ -215,6 +222,27 @@ mod tests {
         let [(answered, Ok((_, revision)))] = &outcomes[..] else { panic!("{outcomes:?}") };
         assert_eq!(*answered, id);
         *revision
+    }
+
+    #[test]
+    fn what_is_left_of_a_lease_is_written_down_where_that_is_wanted() {
+        for enabled in [false, true] {
+            let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+            let feature = crate::Feature { name: "LeaseCheckpoint", stage: "ALPHA", enabled };
+            let options = Options { features: vec![feature], ..options("http://localhost:2380") };
+            let mut member =
+                Stepped::boot(&world(&disk, &clock), &options, 16 << 10).expect("boots");
+            member.step(clock.now()).expect("a leader");
+            let grant = proto::etcdserverpb::LeaseGrantRequest { id: 7, ttl: 1000 };
+            let request =
+                InternalRaftRequest { lease_grant: Some(grant), ..InternalRaftRequest::default() };
+            member.propose(request);
+            member.step(clock.now()).expect("a lease");
+            clock.advance(Duration::from_secs(301));
+            member.step(clock.now()).expect("a checkpoint");
+            let lease = member.views().leases.lease(LeaseId(7)).expect("is there");
+            assert_eq!(lease.remaining_ttl, if enabled { 699 } else { 0 });
+        }
     }
 
     #[test]

@@ -106,7 +106,7 @@ async fn serve(
         services.announce();
         doors.open(logger, server)?;
         notify::ready(logger);
-        running.watch_versions().await;
+        running.watch().await;
         Ok(())
     };
     tokio::select! {
@@ -165,6 +165,7 @@ fn options(config: &Config) -> node::Options {
         auto_compaction: auto_compaction(config.compaction.auto),
         compaction_batch: size(config.compaction.batch_limit),
         compaction_pause: config.compaction.sleep_interval,
+        corrupt_check_interval: config.checks.corrupt_check_time,
         warning_apply_duration: config.warning_apply_duration,
         features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,

@@ -512,6 +512,7 @@ fn options(random: &mut Random) -> Options {
         auto_compaction: AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(10),
+        corrupt_check_interval: None,
         warning_apply_duration: Duration::from_millis(100),
         features: Vec::new(),
         no_fsync: false,

@@ -128,6 +128,7 @@ fn options() -> node::Options {
         auto_compaction: node::AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(1),
+        corrupt_check_interval: None,
         warning_apply_duration: Duration::from_secs(1),
         features: Vec::new(),
         no_fsync: true,

@@ -39,6 +39,7 @@ fn options(data_dir: &Path) -> Options {
         auto_compaction: AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(1),
+        corrupt_check_interval: None,
         warning_apply_duration: Duration::from_millis(100),
         features: Vec::new(),
         no_fsync: false,
