@@ -85,8 +85,10 @@ where
             Ok::<_, std::convert::Infallible>(response.map(Full::new))
         }
     });
-    let connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(io), handler);
+    // Who says that no more comes behind a request still wants the answer.
+    let connection = hyper::server::conn::http1::Builder::new()
+        .half_close(true)
+        .serve_connection(TokioIo::new(io), handler);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;

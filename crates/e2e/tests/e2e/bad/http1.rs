@@ -73,6 +73,10 @@ fn that_is_wrong() {
             ("an empty line", "\r\n".into()),
             ("zeros", "\0".repeat(100)),
             ("half a method", "GE".into()),
+            (
+                "half of the connection closed behind a request",
+                "GET /version HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+            ),
             ("half a request", "GET /health HT".into()),
             ("no end of the headers", get("")),
             ("a request", get("\r\n")),
