@@ -209,7 +209,6 @@ impl Boot<'_> {
             quota: QuotaBytes::from_flag(self.options.quota_bytes),
             watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
             store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
-            ..state::Options::default()
         };
         Ok(State::open(backend, state_options)?)
     }
