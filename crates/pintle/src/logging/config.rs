@@ -13,12 +13,13 @@ use crate::options::file::describe;
 pub(crate) struct LogConfig {
     pub(crate) level: Level,
     pub(crate) format: Format,
-    /// `default`, `stderr`, `stdout` or paths.
+    /// `default`, `stderr`, `stdout`, `systemd/journal` or paths.
     pub(crate) outputs: Vec<String>,
     pub(crate) rotation: Option<Rotation>,
 }
 
-const JOURNAL: &str = "systemd/journal";
+/// The output that is no file.
+pub(super) const JOURNAL: &str = "systemd/journal";
 
 impl LogConfig {
     /// Reads the options; the errors' texts are etcd's.
@@ -39,16 +40,13 @@ impl LogConfig {
         let rotate = settings.flag("enable-log-rotation");
         let json = settings.text("log-rotation-config-json");
         let rotation = rotate.then(|| rotation(&outputs, &json)).transpose()?;
-        if outputs.iter().any(is(JOURNAL)) {
-            if outputs.len() > 1 {
-                let outputs = outputs.iter().map(|output| format!("{output:?}"));
-                let outputs = outputs.collect::<Vec<_>>().join(" ");
-                return Err(format!(
-                    "running with systemd/journal but other '--log-outputs' values ([{outputs}]) \
-                     are configured with 'default'; override 'default' value with something else"
-                ));
-            }
-            return Err(format!("--log-outputs={JOURNAL} is not built yet in pintle"));
+        if outputs.iter().any(is(JOURNAL)) && outputs.len() > 1 {
+            let outputs = outputs.iter().map(|output| format!("{output:?}"));
+            let outputs = outputs.collect::<Vec<_>>().join(" ");
+            return Err(format!(
+                "running with systemd/journal but other '--log-outputs' values ([{outputs}]) are \
+                 configured with 'default'; override 'default' value with something else"
+            ));
         }
         let level = settings.text("log-level");
         let level = Level::parse(&level).ok_or(format!("unrecognized level: {level:?}"))?;

@@ -18,6 +18,7 @@
 //! Files in reading order: `mod`, `level`, `line`, `layer`, `sampling`, `output`, `rotation`.
 
 mod config;
+mod journal;
 mod layer;
 mod level;
 mod line;

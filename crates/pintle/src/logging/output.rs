@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use env::Clock;
 
 use super::LogConfig;
+use super::config::JOURNAL;
+use super::journal::{self, Journal};
 use super::rotation::RotatingFile;
 
 /// The places that get every line. A line is one write, so that lines of several processes in one
@@ -23,6 +25,7 @@ enum Output {
     Stdout,
     File(Mutex<File>),
     Rotating(Mutex<RotatingFile>),
+    Journal(Journal),
     #[cfg(test)]
     Memory(Arc<Mutex<Vec<u8>>>),
 }
@@ -53,6 +56,7 @@ impl Outputs {
         let all = names.into_iter().map(|name| match name {
             "stderr" => Ok(Output::Stderr),
             "stdout" => Ok(Output::Stdout),
+            JOURNAL => Journal::open(journal::SOCKET).map(Output::Journal),
             path => match &config.rotation {
                 Some(rotation) => {
                     let file = RotatingFile::new(path, rotation.clone(), Arc::clone(clock));
@@ -83,6 +87,7 @@ impl Output {
             }
             Output::File(file) => locked(file).write_all(line),
             Output::Rotating(file) => locked(file).write(line),
+            Output::Journal(journal) => journal.write(line),
             #[cfg(test)]
             Output::Memory(bytes) => locked(bytes).write_all(line),
         }
@@ -103,7 +108,7 @@ fn open_file(name: &str) -> Result<File, String> {
 }
 
 /// An operating system's error without Rust's number behind it.
-fn plain(error: &io::Error) -> String {
+pub(super) fn plain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),

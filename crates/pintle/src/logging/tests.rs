@@ -207,10 +207,6 @@ fn log_options_are_refused_in_etcds_words() {
              \"systemd/journal\"]) are configured with 'default'; override 'default' value with \
              something else",
         ),
-        (
-            &["--log-outputs=systemd/journal"],
-            "--log-outputs=systemd/journal is not built yet in pintle",
-        ),
     ];
     for (line, text) in cases {
         assert_eq!(read(line).expect_err(text), *text);
