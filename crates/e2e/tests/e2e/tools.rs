@@ -1,5 +1,6 @@
 //! etcd's own tools judge the files.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -36,9 +37,28 @@ fn without_request_id(line: &str) -> String {
     }
 }
 
+/// From the newest snapshot on that the log knows of.
 fn dump_logs(data: &Path, folder: &Path, done: &str) -> Option<String> {
-    let mut command = Command::new(e2e::peer("etcd-dump-logs")?);
-    let Outcome { code, stdout, stderr } = e2e::run(command.arg(data), "", folder).unwrap();
+    let dump_logs = e2e::peer("etcd-dump-logs")?;
+    let dump = |start: Option<&OsStr>| {
+        let mut command = Command::new(&dump_logs);
+        if let Some(name) = start {
+            command.arg("-start-snap").arg(name);
+        }
+        e2e::run(command.arg(data), "", folder).unwrap()
+    };
+    let mut outcome = dump(None);
+    if outcome.code != 0 && outcome.stderr.contains("snapshot not found") {
+        // The newest file may not be in the log yet when a member is killed, as with etcd.
+        let files = std::fs::read_dir(data.join("member/snap")).unwrap();
+        let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        names.retain(|name| Path::new(name).extension().is_some_and(|end| end == "snap"));
+        names.sort();
+        // The first one of all has no other before it.
+        let before = names.len().checked_sub(2)?;
+        outcome = dump(Some(&names[before]));
+    }
+    let Outcome { code, stdout, stderr } = outcome;
     assert_eq!(code, 0, "etcd-dump-logs, {done}:\n{stdout}{stderr}");
     Some(stdout)
 }
