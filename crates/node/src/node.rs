@@ -16,7 +16,7 @@ use proto::etcdserverpb::{
     LeaseCheckpointRequest, Member, RequestHeader, ResponseHeader, StatusResponse,
 };
 use state::{LeaseId, MemberId, Renewal, Reply, Views};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::boot::{Booted, World};
 use crate::compaction::Compactions;
@@ -37,6 +37,9 @@ const QUEUE_LIMIT: usize = 5000;
 const INLINE_LIMIT: usize = 4;
 /// Where steps take longer than this (in microseconds), a thread of requests cannot wait for one.
 const INLINE_MICROS: u64 = 1000;
+/// How many long reads may be under way at a time: each wants a core, and the threads of
+/// connections want theirs.
+const TURNS_ASIDE: usize = 4;
 /// How often a keep-alive looks whether an expired lease is gone.
 const REVOKE_POLL: Duration = Duration::from_millis(20);
 
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) segments: std::sync::mpsc::Sender<wal::NextSegmentJob>,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) limits: Limits,
+    /// For long reads and what else is done aside.
+    pub(crate) turns_aside: Arc<Semaphore>,
     /// How long steps take, smoothed.
     step_micros: AtomicU64,
 }
@@ -141,6 +146,7 @@ impl Shared {
             segments,
             failure,
             limits,
+            turns_aside: Arc::new(Semaphore::new(TURNS_ASIDE)),
             step_micros: AtomicU64::new(0),
         }
     }

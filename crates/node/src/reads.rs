@@ -1,11 +1,12 @@
 //! Reads that do not go through the log, counted and watched.
 
+use std::sync::Arc;
+
 use mvcc::{KeyRange, Range, Reader};
 use proto::etcdserverpb::request_op::Request;
 use proto::etcdserverpb::{RangeRequest, TxnRequest};
 use state::{RangeReply, TxnReply};
 
-use crate::node::blocking;
 use crate::tally::{self, Kind, Tally};
 use crate::{Error, Node};
 
@@ -36,6 +37,21 @@ impl Node {
         self.read_range(&probe).await.map(drop)
     }
 
+    /// Does what takes long away from the threads of connections, a few such things at a time.
+    pub async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let turn = Arc::clone(&self.shared.turns_aside).acquire_owned().await;
+        let turn = turn.map_err(|_| Error::Stopped)?;
+        let work = move || {
+            // Also where nobody waits for the outcome any more, the turn lasts until it is done.
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+    }
+
     /// Answers a range from what is applied.
     pub async fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let begun = self.shared.watchful.now();
@@ -45,7 +61,10 @@ impl Node {
             reader.range(&range).map_err(Error::from)
         } else {
             let reader = reader.clone();
-            blocking(move || Ok(reader.range(&range)?)).await
+            match self.aside(move || reader.range(&range)).await {
+                Ok(outcome) => outcome.map_err(Error::from),
+                Err(error) => Err(error),
+            }
         };
         tally::ranged(outcome.is_ok(), self.shared.watchful.now().saturating_sub(begun));
         Ok(outcome?.into())
@@ -59,7 +78,7 @@ impl Node {
             views.read_txn(request)
         } else {
             let (views, request) = (views.clone(), request.clone());
-            blocking(move || Ok(views.read_txn(&request))).await?
+            self.aside(move || views.read_txn(&request)).await?
         };
         let outcome = match outcome {
             Ok(outcome) => outcome.map_err(Error::from),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use node::Node;
 use proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest,
     ResponseHeader, TxnRequest,
@@ -31,25 +32,31 @@ pub(super) async fn range(
     checks::range(&request)?;
     let rows = services.node.read_range(&request).await?;
     let header = header_of(&services, &rows);
-    encoded(rows.kvs.iter().map(Bytes::len).sum(), move || reply::range(header, &rows)).await
+    let bytes = rows.kvs.iter().map(Bytes::len).sum();
+    encoded(&services.node, bytes, move || reply::range(header, &rows)).await
 }
 
 /// Encodes a reply of about so many bytes: a large one on another thread, as this one has other
 /// clients.
 async fn encoded(
+    node: &Node,
     bytes: usize,
     encode: impl FnOnce() -> Bytes + Send + 'static,
 ) -> Result<Bytes, Status> {
     if bytes <= ENCODED_HERE_BYTES {
         return Ok(encode());
     }
-    if bytes > LARGEST_REPLY_BYTES {
-        let text = format!(
-            "grpc: trying to send message larger than max ({bytes} vs. {LARGEST_REPLY_BYTES})"
-        );
-        return Err(Status::new(Code::ResourceExhausted, text));
+    can_be_sent(bytes)?;
+    Ok(node.aside(encode).await?)
+}
+
+fn can_be_sent(bytes: usize) -> Result<(), Status> {
+    if bytes <= LARGEST_REPLY_BYTES {
+        return Ok(());
     }
-    tokio::task::spawn_blocking(encode).await.map_err(|_| error::STOPPED)
+    let text =
+        format!("grpc: trying to send message larger than max ({bytes} vs. {LARGEST_REPLY_BYTES})");
+    Err(Status::new(Code::ResourceExhausted, text))
 }
 
 /// The header of a range tells the revision that was read, not one that came since: clients watch
@@ -174,7 +181,7 @@ pub(super) async fn txn(
     }
     let reply = Reply::Txn(services.node.read_txn(&request).await?);
     let header = services.node.header();
-    encoded(reply::rows_len(&reply), move || reply::encode(header, &reply)).await
+    encoded(&services.node, reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }
 
 pub(super) async fn compact(
@@ -200,7 +207,7 @@ pub(super) async fn propose(
 ) -> Result<Bytes, Status> {
     let (reply, revision) = services.node.propose(request).await?;
     let header = ResponseHeader { revision, ..services.node.header() };
-    encoded(reply::rows_len(&reply), move || reply::encode(header, &reply)).await
+    encoded(&services.node, reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }
 
 #[cfg(test)]
@@ -208,13 +215,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reply_that_grpc_could_not_send_is_not_even_encoded() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let limit = LARGEST_REPLY_BYTES;
-        let small = runtime.block_on(encoded(limit, || Bytes::from_static(b"reply")));
-        assert_eq!(small, Ok(Bytes::from_static(b"reply")));
-        let refused = runtime.block_on(encoded(limit + 1, || panic!("it is not asked for")));
-        let refused = refused.unwrap_err();
+    fn a_reply_that_grpc_could_not_send_is_refused() {
+        assert_eq!(can_be_sent(LARGEST_REPLY_BYTES), Ok(()));
+        let refused = can_be_sent(LARGEST_REPLY_BYTES + 1).unwrap_err();
         assert_eq!(refused.code, Code::ResourceExhausted);
         assert_eq!(
             refused.message,

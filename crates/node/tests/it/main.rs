@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -168,4 +169,33 @@ fn after_a_failure_nothing_is_done_and_nobody_waits() {
     assert!(failure.contains("downgrade target"), "{failure}");
     let stopped = running.stop().expect_err("it did not stop in order").to_string();
     assert!(stopped.contains("downgrade target"), "{stopped}");
+}
+
+#[test]
+fn only_so_many_long_reads_are_under_way_at_a_time() {
+    let directory = Directory::new("aside");
+    let runtime = runtime();
+    let running = start(&directory.0);
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    runtime.block_on(async {
+        let reads = (0..40).map(|number| {
+            let (node, under_way, most) =
+                (running.node().clone(), Arc::clone(&under_way), Arc::clone(&most));
+            tokio::spawn(async move {
+                let read = move || {
+                    let now = 1 + under_way.fetch_add(1, Ordering::SeqCst);
+                    most.fetch_max(now, Ordering::SeqCst);
+                    (0..50).for_each(|_| std::thread::yield_now());
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    number
+                };
+                assert_eq!(node.aside(read).await, Ok(number));
+            })
+        });
+        for read in reads.collect::<Vec<_>>() {
+            read.await.expect("it ends");
+        }
+    });
+    assert!((1..=4).contains(&most.load(Ordering::SeqCst)));
+    running.stop().expect("nothing stands in the way");
 }
