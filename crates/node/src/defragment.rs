@@ -5,7 +5,6 @@ use crate::{Error, Node, humane_bytes, metrics};
 impl Node {
     /// Makes the db file as small as it can be. Nothing else waits for it.
     pub async fn defragment(&self) -> Result<(), Error> {
-        self.flush().await?;
         let db = self.shared.views.backend.db();
         let (size, in_use) = (db.size(), db.size_in_use());
         let path = self.shared.db_path.display().to_string();
@@ -19,10 +18,12 @@ impl Node {
         );
         let begun = self.now();
         metrics::DEFRAG_INFLIGHT.set(1);
+        let flushed = self.flush().await;
         let done = self.shared.committer.vacuum().await;
         metrics::DEFRAG_INFLIGHT.set(0);
         let took = self.now().saturating_sub(begun);
         metrics::BACKEND_DEFRAG.observe(took.as_secs_f64());
+        flushed?;
         done.map_err(|_| Error::Stopped)?.map_err(Error::Storage)?;
         let (size_now, in_use_now) = (db.size(), db.size_in_use());
         tracing::info!(

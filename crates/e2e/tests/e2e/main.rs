@@ -14,6 +14,7 @@ mod lease;
 mod log;
 mod luck;
 mod metrics;
+mod options;
 mod replay;
 mod snapshot;
 mod tools;
