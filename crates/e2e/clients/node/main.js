@@ -137,6 +137,8 @@ async function main() {
     await part(client);
   }
   client.close();
+  // Whatever the client still waits for, all is printed.
+  process.exit(0);
 }
 
 main().catch((error) => {
