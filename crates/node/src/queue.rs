@@ -1,6 +1,6 @@
 //! Requests on their way to the drive.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -38,6 +38,10 @@ impl Queue {
         }
         waiting.push(proposal);
         self.len.store(waiting.len(), Ordering::Release);
+        drop(waiting);
+        // Who puts in and then finds the drive taken relies on its holder, who lets go of it and
+        // then looks at the length. With a fence on either side, one of them sees the other.
+        fence(Ordering::SeqCst);
         true
     }
 
@@ -51,6 +55,7 @@ impl Queue {
 
     /// How many wait. A look without the lock: the next moment it may be otherwise.
     pub(crate) fn len(&self) -> usize {
+        fence(Ordering::SeqCst);
         self.len.load(Ordering::Acquire)
     }
 }
