@@ -199,6 +199,18 @@ impl Model {
         found.into_iter().all(|kv| holds_for(compare, kv))
     }
 
+    /// Whether a watcher may find nothing of a change any more. It may begin at the revision that
+    /// was compacted to, of which only the newest record of each key has stayed, as in etcd.
+    pub(crate) fn is_compacted_away(&self, at: usize) -> bool {
+        let revision = |change: &Change| change.kv.mod_revision;
+        let change = &self.changes[at];
+        revision(change) <= self.compacted
+            && self.changes[at + 1..]
+                .iter()
+                .take_while(|other| revision(other) == revision(change))
+                .any(|other| other.kv.key == change.kv.key)
+    }
+
     fn compact(&mut self, revision: i64) -> Result<Told, Rejected> {
         if revision <= self.compacted {
             return Err(Rejected::Compacted);

@@ -62,15 +62,18 @@ impl Watch {
 
     /// What was seen must have happened. `all`: and the other way round.
     pub(crate) fn check(&self, model: &Model, all: bool) -> Checked {
-        let mut happened =
-            model.changes.iter().filter(|change| change.kv.mod_revision >= self.start);
+        let changes = model.changes.iter().enumerate();
+        let mut happened = changes.filter(|(_, change)| change.kv.mod_revision >= self.start);
         for seen in &self.seen {
-            let change = happened.next();
+            let change =
+                happened.find(|(at, change)| *change == seen || !model.is_compacted_away(*at));
+            let change = change.map(|(_, change)| change);
             ensure(change == Some(seen), Checker::Seen, || {
                 format!("watched {seen:?}, but there was {change:?}")
             })?;
         }
-        let missed = happened.next().filter(|_| all && !self.cancelled);
+        let missed =
+            happened.find(|(at, _)| all && !self.cancelled && !model.is_compacted_away(*at));
         ensure(missed.is_none(), Checker::Seen, || format!("not watched: {missed:?}"))
     }
 }

@@ -101,3 +101,9 @@ fn the_names_of_new_directories_survive_a_power_cut() {
 fn a_state_of_the_db_file_that_was_seen_after_a_kill_survives_a_power_cut() {
     passes(&[255, 256, 261, 448, 1990, 2186, 2304, 2332, 2521, 2758]);
 }
+
+/// They had several changes of one key in that revision, of which compaction leaves one.
+#[test]
+fn a_watcher_may_begin_at_the_revision_that_was_compacted_to() {
+    passes(&[408450, 429153, 435025, 464287, 474497]);
+}
