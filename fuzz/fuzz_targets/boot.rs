@@ -135,6 +135,7 @@ fn options() -> Options {
         auto_compaction: AutoCompaction::Off,
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(10),
+        corrupt_check_interval: None,
         no_fsync: false,
         value_budget_bytes: 1 << 20,
         warning_apply_duration: Duration::from_secs(1),
