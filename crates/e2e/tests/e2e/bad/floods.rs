@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use e2e::{Grpc, Member, Scratch, Server};
-use proto::Message as _;
-use proto::etcdserverpb::watch_request::RequestUnion;
-use proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest};
+use proto::etcdserverpb::PutRequest;
 use tokio::time::timeout;
 
 use super::wire::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, PING, PREFACE, PRIORITY,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire, block, frame,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, Wire, block, frame, watch,
 };
 use crate::both::soon;
 
@@ -182,18 +180,9 @@ fn of_headers() {
 
 #[test]
 fn of_watchers_whose_answers_nobody_reads() {
-    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
-    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    let message = create.encode_to_vec();
-    let mut content = vec![0, 0, 0, 0, message.len() as u8];
-    content.extend(message);
-    let fields = GOOD.map(|(name, value)| match name {
-        ":path" => (name, "/etcdserverpb.Watch/Watch"),
-        _ => (name, value),
-    });
-    let begun = frame(HEADERS, END_HEADERS, 1, &block(&fields));
-    let content: &'static [u8] = content.leak();
-    flood("watchers", &[begun], |_| times(20, &[frame(DATA, 0, 1, content)]));
+    let [begun, create] = watch();
+    let create: &'static [Bytes] = vec![create].leak();
+    flood("watchers", &[begun], |_| times(20, create));
 }
 
 #[test]

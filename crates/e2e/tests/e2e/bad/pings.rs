@@ -2,27 +2,15 @@
 
 use std::time::Duration;
 
-use proto::Message as _;
-use proto::etcdserverpb::watch_request::RequestUnion;
-use proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
-
-use super::wire::{DATA, END_HEADERS, GOOD, HEADERS, PING, Wire, block, frame};
+use super::wire::{DATA, PING, Wire, watch};
 use crate::both::{Talk, same};
 
 /// A connection on which a watch stream is open.
 async fn watching(talk: &Talk) -> Wire {
-    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
-    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-    let message = create.encode_to_vec();
-    let mut content = vec![0, 0, 0, 0, message.len() as u8];
-    content.extend(message);
-    let fields = GOOD.map(|(name, value)| match name {
-        ":path" => (name, "/etcdserverpb.Watch/Watch"),
-        _ => (name, value),
-    });
+    let [begun, create] = watch();
     let mut wire = Wire::greet(talk).await;
-    wire.send(&frame(HEADERS, END_HEADERS, 1, &block(&fields))).await;
-    wire.send(&frame(DATA, 0, 1, &content)).await;
+    wire.send(&begun).await;
+    wire.send(&create).await;
     wire.until(DATA, 1).await.expect("it is told that the watcher is there");
     wire
 }

@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use proto::Message as _;
+use proto::etcdserverpb::watch_request::RequestUnion;
+use proto::etcdserverpb::{WatchCreateRequest, WatchRequest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -42,6 +45,20 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, content: &[u8]) -> Bytes {
     frame.put_u32(stream);
     frame.put_slice(content);
     frame.freeze()
+}
+
+/// What begins a watch stream, and what asks on it for a watcher of `a`.
+pub(super) fn watch() -> [Bytes; 2] {
+    let create = WatchCreateRequest { key: "a".into(), ..WatchCreateRequest::default() };
+    let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+    let message = create.encode_to_vec();
+    let mut content = vec![0, 0, 0, 0, message.len() as u8];
+    content.extend(message);
+    let fields = GOOD.map(|(name, value)| match name {
+        ":path" => (name, "/etcdserverpb.Watch/Watch"),
+        _ => (name, value),
+    });
+    [frame(HEADERS, END_HEADERS, 1, &block(&fields)), frame(DATA, 0, 1, &content)]
 }
 
 /// A block of headers, each a literal that leaves the tables as they are.
