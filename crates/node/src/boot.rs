@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::{Clock, Disk};
-use mvcc::{Backend, WatchOptions};
+use env::{Clock, Disk, Random};
 use proto::Message as _;
 use proto::etcdserverpb::Metadata;
 use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
-use state::{Expiry, ExpiryOptions, Member, QuotaBytes, State};
+use state::{Expiry, ExpiryOptions, Member, State};
 use wal::{Recovered, SnapshotMark, Wal};
 
 use crate::compactor::Compactor;
@@ -17,15 +16,13 @@ use crate::drive::{Drive, Pace, Parts};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::{self, Who};
+use crate::opening::Opening;
+use crate::peers::Others;
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Fatal, Options};
-
-/// Memory for recent events, from which watchers catch up that fell a little behind. Who is
-/// further behind reads from the db file.
-const WATCH_RING_BYTES: usize = 2 << 20;
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -49,6 +46,15 @@ pub(crate) struct Booted {
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
     pub(crate) watchful: Watchful,
+    pub(crate) others: Arc<Others>,
+    pub(crate) opening: Opening,
+}
+
+impl Booted {
+    /// Where snapshots and the db file are.
+    pub(crate) fn snap_dir(&self) -> PathBuf {
+        self.db_path.parent().map_or_else(PathBuf::new, Path::to_owned)
+    }
 }
 
 /// The log and consensus, as they were found or made.
@@ -192,25 +198,11 @@ impl Boot<'_> {
     }
 
     fn open_db(&self) -> Result<State, Fatal> {
-        let options = bolt::Options {
-            cache_bytes: self.options.page_cache_bytes,
-            no_sync: self.options.no_fsync,
-            ..bolt::Options::default()
-        };
         let path = self.snap_dir.join("db");
         let begun = self.world.clock.now();
-        let backend = Backend::open(Arc::clone(&self.world.disk), &path, options)?;
+        let state = Opening::new(self.world, self.options).open(&path)?;
         life::db_opened(&path, self.world.clock.now().saturating_sub(begun));
-        let tick_ms = u64::try_from(self.options.tick.as_millis()).unwrap_or(u64::MAX);
-        let state_options = state::Options {
-            min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
-            max_learners: self.options.max_learners,
-            persist_checkpoints: self.options.has("LeaseCheckpointPersist"),
-            quota: QuotaBytes::from_flag(self.options.quota_bytes),
-            watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
-            store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
-        };
-        Ok(State::open(backend, state_options)?)
+        Ok(state)
     }
 
     /// A new member: its log begins with the members of the cluster.
@@ -355,6 +347,9 @@ impl Boot<'_> {
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
         let db_path = self.snap_dir.join("db");
+        let others = Arc::new(Others::default());
+        let opening = Opening::new(self.world, self.options);
+        let random = Random::new(member_id ^ self.world.clock.unix().as_nanos() as u64);
         let snapshots = Snapshots {
             disk: Arc::clone(&self.world.disk),
             snap_dir: self.snap_dir,
@@ -376,15 +371,29 @@ impl Boot<'_> {
             compactor: Compactor::new(self.options.auto_compaction, now),
             snapshots,
             watchful: watchful.clone(),
+            others: Arc::clone(&others),
+            random,
         };
         let pace = Pace {
             tick: self.options.tick,
             election_timeout: self.options.tick * self.options.election_ticks,
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
+            catchup_entries: self.options.catchup_entries,
         };
         let drive = Drive::new(parts, pace, now);
-        Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful }
+        Booted {
+            drive,
+            cluster_id,
+            member_id,
+            db_path,
+            ids,
+            standing,
+            clockwork,
+            watchful,
+            others,
+            opening,
+        }
     }
 }
 

@@ -29,6 +29,8 @@ fn options(data_dir: &Path) -> Options {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         snapshot_count: 10_000,
         max_snapshots: 5,
         max_wals: 5,
