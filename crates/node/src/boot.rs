@@ -213,23 +213,49 @@ impl Boot<'_> {
                 self.snap_dir.display()
             )));
         }
-        let me = self.find_myself()?;
+        let (me, members) = self.first_members()?;
         let member_id = me.id.0;
-        let cluster_id = state::cluster_id([me.id]);
+        let cluster_id = state::cluster_id(members.iter().map(|member| member.id));
         let metadata =
             Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
         let wal_options = self.wal_options();
         let disk = Arc::clone(&self.world.disk);
         let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
-        let raft = self.bootstrap(&me)?;
+        let raft = self.bootstrap(&me, &members)?;
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
     }
 
-    fn bootstrap(&self, me: &Member) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
-        let id = node_id(me.id.0)?;
-        let context = Payload::from(bytes::Bytes::from(me.to_json()));
-        RawNode::bootstrap(self.raft_config(id), MemStorage::new(), [(id, Some(context))])
+    fn bootstrap(
+        &self,
+        me: &Member,
+        members: &[Member],
+    ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let mut first = Vec::new();
+        for member in members {
+            let context = Payload::from(bytes::Bytes::from(member.to_json()));
+            first.push((node_id(member.id.0)?, Some(context)));
+        }
+        RawNode::bootstrap(self.raft_config(node_id(me.id.0)?), MemStorage::new(), first)
             .map_err(start_failure)
+    }
+
+    /// This member, and all members of a new cluster by their ids.
+    fn first_members(&self) -> Result<(Member, Vec<Member>), Fatal> {
+        let me = self.find_myself()?;
+        let token = &self.options.initial_cluster_token;
+        let mut members: Vec<Member> = self
+            .options
+            .initial_cluster
+            .iter()
+            .map(|(name, urls)| {
+                let mut urls = urls.clone();
+                urls.sort();
+                let id = state::member_id(&urls, token, None);
+                Member { id, peer_urls: urls, name: name.clone(), ..Member::default() }
+            })
+            .collect();
+        members.sort_by_key(|member| member.id);
+        Ok((me, members))
     }
 
     /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
@@ -240,11 +266,6 @@ impl Boot<'_> {
                 "couldn't find local name \"{name}\" in the initial cluster configuration"
             )));
         };
-        if initial_cluster.len() > 1 {
-            return Err(Fatal::Bootstrap(
-                "--initial-cluster names several members: clusters are not built yet".to_owned(),
-            ));
-        }
         let mut advertised = peer_urls.clone();
         advertised.sort();
         let mut urls = urls.clone();
@@ -272,9 +293,9 @@ impl Boot<'_> {
         check_belongs_together(snapshot, &recovered, state)?;
         let raft = if nothing_promised {
             // The first start was cut short before anything of it was durable.
-            let me = self.find_myself()?;
+            let (me, members) = self.first_members()?;
             self.check_is_ours(&me, cluster_id, member_id)?;
-            self.bootstrap(&me)?
+            self.bootstrap(&me, &members)?
         } else {
             self.recover(snapshot, recovered, state, node_id(member_id)?)?
         };
@@ -284,9 +305,10 @@ impl Boot<'_> {
     /// A log that nothing was written to yet is taken up only by who began it: it says who it
     /// belongs to, and the next start believes it.
     fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
-        if me.id.0 == member_id && state::cluster_id([me.id]) == cluster_id {
+        if me.id.0 == member_id {
             return Ok(());
         }
+        let _ = cluster_id;
         Err(Fatal::Bootstrap(format!(
             "the log in {} was begun for member {member_id:x} of cluster {cluster_id:x}, not for \
              member {}: start with the URLs and the token of then, or remove it, for nothing is \

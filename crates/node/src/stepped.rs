@@ -58,7 +58,11 @@ impl Stepped {
         let encoded = Bytes::from(request.encode_to_vec());
         let (answer, outcome) = oneshot::channel();
         self.asked.insert(id, outcome);
-        self.waiting.proposals.push(Proposal { request: Arc::new(request), encoded, answer: Some(answer) });
+        self.waiting.proposals.push(Proposal {
+            request: Arc::new(request),
+            encoded,
+            answer: Some(answer),
+        });
         id
     }
 
@@ -246,6 +250,11 @@ impl Stepped {
     /// Whether it leads, and has applied all that was ever acknowledged.
     pub fn reads_freely(&self) -> bool {
         self.booted.standing.reads_freely.is_up()
+    }
+
+    /// Whether it leads, and has applied all that came before its term.
+    pub fn leads(&self) -> bool {
+        self.booted.standing.leads.is_up()
     }
 
     /// The last entry whose effect is visible.

@@ -82,11 +82,7 @@ impl Drive {
     }
 
     /// A sync that was asked for is done.
-    pub(super) fn synced(
-        &mut self,
-        number: u64,
-        outcome: Result<(), String>,
-    ) -> Result<(), Fatal> {
+    pub(super) fn synced(&mut self, number: u64, outcome: Result<(), String>) -> Result<(), Fatal> {
         outcome.map_err(Fatal::Sync)?;
         match self.unsynced.under_way {
             Some((under_way, count)) if under_way == number => {

@@ -326,8 +326,7 @@ impl Drive {
         let begun = begun.filter(|begun| begun.backend.is_same(&backend));
         let wanted = begun.as_ref().map(|begun| begun.commits);
         let sealed = wanted.is_none_or(|commits| commits > self.seals) && self.seal();
-        let commits =
-            wanted.unwrap_or_else(|| self.seals + u64::from(backend.pending().ops > 0));
+        let commits = wanted.unwrap_or_else(|| self.seals + u64::from(backend.pending().ops > 0));
         Ok(Flush { sealed, commits, backend })
     }
 
@@ -404,8 +403,7 @@ impl Drive {
 
     /// Whether this member leads, and has applied all that came before its term.
     fn leads(&self) -> bool {
-        self.leads_in.is_some()
-            && self.parts.raft.status().soft_state.role == StateRole::Leader
+        self.leads_in.is_some() && self.parts.raft.status().soft_state.role == StateRole::Leader
     }
 }
 

@@ -89,9 +89,7 @@ impl Drive {
     /// Proposes what was held, once somebody leads who takes proposals.
     pub(super) fn propose_held(&mut self) {
         let status = self.parts.raft.status();
-        if self.held.is_empty()
-            || status.soft_state.leader.is_none()
-            || status.transferee.is_some()
+        if self.held.is_empty() || status.soft_state.leader.is_none() || status.transferee.is_some()
         {
             return;
         }

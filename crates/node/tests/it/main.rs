@@ -1,5 +1,7 @@
 //! A member with its threads, on a real directory.
 
+mod cluster;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
