@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::{Clock, Disk};
-use mvcc::{Backend, WatchOptions};
+use env::{Clock, Disk, Random};
 use proto::Message as _;
 use proto::etcdserverpb::Metadata;
 use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
-use state::{Expiry, ExpiryOptions, Member, QuotaBytes, State};
+use state::{Expiry, ExpiryOptions, Member, State};
 use wal::{Recovered, SnapshotMark, Wal};
 
 use crate::compactor::Compactor;
@@ -17,15 +16,13 @@ use crate::drive::{Drive, Pace, Parts};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::{self, Who};
+use crate::opening::Opening;
+use crate::peers::Others;
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Fatal, Options};
-
-/// Memory for recent events, from which watchers catch up that fell a little behind. Who is
-/// further behind reads from the db file.
-const WATCH_RING_BYTES: usize = 2 << 20;
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -49,6 +46,15 @@ pub(crate) struct Booted {
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
     pub(crate) watchful: Watchful,
+    pub(crate) others: Arc<Others>,
+    pub(crate) opening: Opening,
+}
+
+impl Booted {
+    /// Where snapshots and the db file are.
+    pub(crate) fn snap_dir(&self) -> PathBuf {
+        self.db_path.parent().map_or_else(PathBuf::new, Path::to_owned)
+    }
 }
 
 /// The log and consensus, as they were found or made.
@@ -192,25 +198,11 @@ impl Boot<'_> {
     }
 
     fn open_db(&self) -> Result<State, Fatal> {
-        let options = bolt::Options {
-            cache_bytes: self.options.page_cache_bytes,
-            no_sync: self.options.no_fsync,
-            ..bolt::Options::default()
-        };
         let path = self.snap_dir.join("db");
         let begun = self.world.clock.now();
-        let backend = Backend::open(Arc::clone(&self.world.disk), &path, options)?;
+        let state = Opening::new(self.world, self.options).open(&path)?;
         life::db_opened(&path, self.world.clock.now().saturating_sub(begun));
-        let tick_ms = u64::try_from(self.options.tick.as_millis()).unwrap_or(u64::MAX);
-        let state_options = state::Options {
-            min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
-            max_learners: self.options.max_learners,
-            persist_checkpoints: self.options.has("LeaseCheckpointPersist"),
-            quota: QuotaBytes::from_flag(self.options.quota_bytes),
-            watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
-            store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
-        };
-        Ok(State::open(backend, state_options)?)
+        Ok(state)
     }
 
     /// A new member: its log begins with the members of the cluster.
@@ -221,23 +213,49 @@ impl Boot<'_> {
                 self.snap_dir.display()
             )));
         }
-        let me = self.find_myself()?;
+        let (me, members) = self.first_members()?;
         let member_id = me.id.0;
-        let cluster_id = state::cluster_id([me.id]);
+        let cluster_id = state::cluster_id(members.iter().map(|member| member.id));
         let metadata =
             Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
         let wal_options = self.wal_options();
         let disk = Arc::clone(&self.world.disk);
         let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
-        let raft = self.bootstrap(&me)?;
+        let raft = self.bootstrap(&me, &members)?;
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
     }
 
-    fn bootstrap(&self, me: &Member) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
-        let id = node_id(me.id.0)?;
-        let context = Payload::from(bytes::Bytes::from(me.to_json()));
-        RawNode::bootstrap(self.raft_config(id), MemStorage::new(), [(id, Some(context))])
+    fn bootstrap(
+        &self,
+        me: &Member,
+        members: &[Member],
+    ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let mut first = Vec::new();
+        for member in members {
+            let context = Payload::from(bytes::Bytes::from(member.to_json()));
+            first.push((node_id(member.id.0)?, Some(context)));
+        }
+        RawNode::bootstrap(self.raft_config(node_id(me.id.0)?), MemStorage::new(), first)
             .map_err(start_failure)
+    }
+
+    /// This member, and all members of a new cluster by their ids.
+    fn first_members(&self) -> Result<(Member, Vec<Member>), Fatal> {
+        let me = self.find_myself()?;
+        let token = &self.options.initial_cluster_token;
+        let mut members: Vec<Member> = self
+            .options
+            .initial_cluster
+            .iter()
+            .map(|(name, urls)| {
+                let mut urls = urls.clone();
+                urls.sort();
+                let id = state::member_id(&urls, token, None);
+                Member { id, peer_urls: urls, name: name.clone(), ..Member::default() }
+            })
+            .collect();
+        members.sort_by_key(|member| member.id);
+        Ok((me, members))
     }
 
     /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
@@ -248,11 +266,6 @@ impl Boot<'_> {
                 "couldn't find local name \"{name}\" in the initial cluster configuration"
             )));
         };
-        if initial_cluster.len() > 1 {
-            return Err(Fatal::Bootstrap(
-                "--initial-cluster names several members: clusters are not built yet".to_owned(),
-            ));
-        }
         let mut advertised = peer_urls.clone();
         advertised.sort();
         let mut urls = urls.clone();
@@ -280,9 +293,9 @@ impl Boot<'_> {
         check_belongs_together(snapshot, &recovered, state)?;
         let raft = if nothing_promised {
             // The first start was cut short before anything of it was durable.
-            let me = self.find_myself()?;
+            let (me, members) = self.first_members()?;
             self.check_is_ours(&me, cluster_id, member_id)?;
-            self.bootstrap(&me)?
+            self.bootstrap(&me, &members)?
         } else {
             self.recover(snapshot, recovered, state, node_id(member_id)?)?
         };
@@ -292,9 +305,10 @@ impl Boot<'_> {
     /// A log that nothing was written to yet is taken up only by who began it: it says who it
     /// belongs to, and the next start believes it.
     fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
-        if me.id.0 == member_id && state::cluster_id([me.id]) == cluster_id {
+        if me.id.0 == member_id {
             return Ok(());
         }
+        let _ = cluster_id;
         Err(Fatal::Bootstrap(format!(
             "the log in {} was begun for member {member_id:x} of cluster {cluster_id:x}, not for \
              member {}: start with the URLs and the token of then, or remove it, for nothing is \
@@ -355,6 +369,9 @@ impl Boot<'_> {
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
         let db_path = self.snap_dir.join("db");
+        let others = Arc::new(Others::default());
+        let opening = Opening::new(self.world, self.options);
+        let random = Random::new(member_id ^ self.world.clock.unix().as_nanos() as u64);
         let snapshots = Snapshots {
             disk: Arc::clone(&self.world.disk),
             snap_dir: self.snap_dir,
@@ -376,15 +393,29 @@ impl Boot<'_> {
             compactor: Compactor::new(self.options.auto_compaction, now),
             snapshots,
             watchful: watchful.clone(),
+            others: Arc::clone(&others),
+            random,
         };
         let pace = Pace {
             tick: self.options.tick,
             election_timeout: self.options.tick * self.options.election_ticks,
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
+            catchup_entries: self.options.catchup_entries,
         };
         let drive = Drive::new(parts, pace, now);
-        Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful }
+        Booted {
+            drive,
+            cluster_id,
+            member_id,
+            db_path,
+            ids,
+            standing,
+            clockwork,
+            watchful,
+            others,
+            opening,
+        }
     }
 }
 

@@ -28,13 +28,18 @@ mod describe;
 mod drive;
 mod error;
 mod ids;
+mod inbound;
 mod leases;
 mod life;
+mod members;
 mod metrics;
 mod node;
+mod opening;
 mod options;
+mod peers;
 mod queue;
 mod reads;
+mod receive;
 mod running;
 mod sizes;
 mod snapshot;
@@ -50,10 +55,17 @@ pub use boot::World;
 pub use compactor::AutoCompaction;
 pub use describe::{humane_bytes, text};
 pub use error::{Error, Fatal};
-pub use node::{Image, LeaseStanding, Node};
+pub use leases::LeaseStanding;
+pub use mvcc::HashKv;
+pub use node::{Image, Node};
 pub use options::{Feature, Options};
+pub use peers::{AskError, Asked, Peer, PeerVersion, Peers};
+pub use receive::IncomingSnapshot;
 pub use running::Running;
 pub use stepped::Stepped;
 
 /// The version of etcd that this member is.
 pub const SERVER_VERSION: &str = "3.7.1";
+
+/// Why a member ends that the others say is none of theirs.
+pub(crate) const REMOVED: &str = "the member has been permanently removed from the cluster";

@@ -28,6 +28,8 @@ pub struct Options {
     pub pre_vote: bool,
     /// `--snapshot-count`.
     pub snapshot_count: u64,
+    /// `--snapshot-catchup-entries`.
+    pub catchup_entries: u64,
     /// `--max-snapshots`, 0 for all.
     pub max_snapshots: usize,
     /// `--max-wals`, 0 for all.
@@ -42,6 +44,8 @@ pub struct Options {
     pub request_bytes: usize,
     /// `--max-learners`.
     pub max_learners: usize,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
     /// `--auto-compaction-mode` and `--auto-compaction-retention`.
     pub auto_compaction: AutoCompaction,
     /// `--compaction-batch-limit`.

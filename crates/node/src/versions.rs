@@ -82,7 +82,7 @@ impl Node {
     }
 
     fn agreed_version(&self) -> Result<Version, Error> {
-        self.shared.views.members.cluster_version().ok_or(Error::NoClusterVersion)
+        self.shared.views().members.cluster_version().ok_or(Error::NoClusterVersion)
     }
 
     async fn check_target(&self, target: Version) -> Result<(), Error> {
@@ -90,7 +90,7 @@ impl Node {
         if Some(target) != one_below(self.agreed_version()?) {
             return Err(Error::DowngradeTarget);
         }
-        if self.shared.views.members.downgrade().enabled {
+        if self.shared.views().members.downgrade().enabled {
             return Err(Error::DowngradeUnderWay);
         }
         Ok(())
@@ -104,7 +104,7 @@ impl Node {
 
     async fn cancel_downgrade(&self) -> Result<(), Error> {
         self.read_barrier().await?;
-        if !self.shared.views.members.downgrade().enabled {
+        if !self.shared.views().members.downgrade().enabled {
             return Err(Error::NoDowngrade);
         }
         self.set_downgrade(DowngradeInfoSetRequest::default()).await
@@ -118,7 +118,7 @@ impl Node {
 
     /// Proposes another version for the cluster if it is time for one.
     pub(crate) async fn update_cluster_version(&self) -> Result<(), Error> {
-        let members = &self.shared.views.members;
+        let members = self.shared.views().members.clone();
         let agreed = members.cluster_version();
         let Some(next) = decide(agreed, &members.downgrade()) else { return Ok(()) };
         let to = short(next);

@@ -1,5 +1,7 @@
 //! A member with its threads, on a real directory.
 
+mod cluster;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,6 +31,8 @@ fn options(data_dir: &Path) -> Options {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         snapshot_count: 10_000,
         max_snapshots: 5,
         max_wals: 5,
