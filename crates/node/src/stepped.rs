@@ -219,6 +219,11 @@ impl Stepped {
         self.booted.drive.sync_here(here);
     }
 
+    /// The number of the sync that the log waits for.
+    pub fn next_sync(&self) -> Option<u64> {
+        self.syncs.front().map(|(number, _)| *number)
+    }
+
     /// Makes the sync that the log waits for, where there is one; whether there was.
     pub fn sync(&mut self) -> bool {
         let Some((number, job)) = self.syncs.pop_front() else { return false };
@@ -240,6 +245,11 @@ impl Stepped {
     /// The entries of its log in memory, oldest first: index and term.
     pub fn log(&self) -> Vec<(u64, u64)> {
         self.booted.drive.log_ids()
+    }
+
+    /// An entry of its log, where it is in memory.
+    pub fn entry(&self, index: u64) -> Option<raftpb::Entry> {
+        self.booted.drive.log_entry(index)
     }
 
     /// Renews a lease.

@@ -503,6 +503,8 @@ fn options(random: &mut Random) -> Options {
         election_ticks: 10,
         pre_vote: random.chance(1, 2),
         snapshot_count: [3, 12, 40, 100_000][random.index(4)],
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         max_snapshots: random.index(4),
         max_wals: random.index(4),
         quota_bytes: [-1, -1, -1, 90_000][random.index(4)],

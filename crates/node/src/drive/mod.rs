@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use env::Random;
 use mvcc::CompactJob;
-use raft::{HardState, MemStorage, NodeId, RawNode, Ready, SoftState, StateRole};
+use raft::{
+    HardState, LogIndex, MemStorage, NodeId, RawNode, Ready, SoftState, StateRole, Storage as _,
+};
 use state::{Reply, State};
 use wal::Wal;
 
@@ -33,7 +35,7 @@ use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
 use crate::watchful::Watchful;
-use crate::wire::Payload;
+use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
@@ -375,6 +377,22 @@ impl Drive {
     pub(crate) fn log_ids(&self) -> Vec<(u64, u64)> {
         let entries = self.parts.raft.storage().iter();
         entries.map(|entry| (entry.id.index.0, entry.id.term.0)).collect()
+    }
+
+    /// An entry in memory.
+    pub(crate) fn log_entry(&self, index: u64) -> Option<proto::raftpb::Entry> {
+        let mut found = Vec::new();
+        let at = LogIndex(index);
+        self.parts.raft.storage().entries(at..at.next(), u64::MAX, &mut found).ok()?;
+        found.pop().map(|entry| {
+            let (kind, data) = wire::entry_data(&entry.body);
+            proto::raftpb::Entry {
+                r#type: Some(kind as i32),
+                term: Some(entry.id.term.0),
+                index: Some(entry.id.index.0),
+                data: (!data.is_empty()).then_some(data),
+            }
+        })
     }
 
     fn pass_time(&mut self) {

@@ -104,8 +104,14 @@ impl RaftWatch {
         })
     }
 
-    /// Takes in what a member says; to be called after each step of it.
-    pub fn look(&mut self, says: &Says<'_>) -> Result<(), Broken> {
+    /// What is committed at an index, as far as somebody who had it in its log said so.
+    pub fn committed(&self, index: u64) -> Option<LogId> {
+        self.committed.get(&index).copied()
+    }
+
+    /// Takes in what a member says; to be called after each step of it. Tells from which index on
+    /// its log is another one than before.
+    pub fn look(&mut self, says: &Says<'_>) -> Result<u64, Broken> {
         let changed_from = self.read_log(says)?;
         self.check_numbers(says)?;
         self.check_leader(says, changed_from)?;
@@ -115,7 +121,7 @@ impl RaftWatch {
         (heard.commit, heard.applied) = (says.commit, says.applied);
         heard.last_index = says.last_index;
         self.applied = self.applied.max(says.applied);
-        Ok(())
+        Ok(changed_from)
     }
 
     /// Reads what is new in a member's log; says from where on that is.

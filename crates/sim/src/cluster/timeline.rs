@@ -89,4 +89,17 @@ impl Timeline {
         self.now = time;
         Some(event)
     }
+
+    /// Takes back what clients were to do.
+    pub(super) fn forget_clients(&mut self) {
+        self.events.retain(|_, event| {
+            !matches!(
+                event,
+                Event::Client { .. }
+                    | Event::GiveUp { .. }
+                    | Event::Renewal { .. }
+                    | Event::Renewed { .. }
+            )
+        });
+    }
 }

@@ -1,4 +1,5 @@
 //! Members live through seeds, and what is wrong on purpose is noticed.
 
 mod bugs;
+mod clusters;
 mod seeds;
