@@ -403,7 +403,10 @@ impl Boot<'_> {
             batch_limit: self.options.batch_limit,
             catchup_entries: self.options.catchup_entries,
         };
-        let drive = Drive::new(parts, pace, now);
+        let mut drive = Drive::new(parts, pace, now);
+        if self.options.initial_election_tick_advance {
+            drive.advance_election(self.options.election_ticks);
+        }
         Booted {
             drive,
             cluster_id,

@@ -42,6 +42,9 @@ pub enum Error {
     /// The learner lacks too much of the leader's log.
     #[error("can only promote a learner member which is in sync with leader")]
     LearnerNotReady,
+    /// What this member (in hexadecimal) holds is not what others hold.
+    #[error("{0} found data inconsistency with peers")]
+    Inconsistent(String),
     /// Another member has refused, in its own words.
     #[error("{0}")]
     Refused(String),

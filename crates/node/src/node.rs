@@ -88,6 +88,7 @@ pub(crate) struct Shared {
 pub(crate) struct Limits {
     pub(crate) request_bytes: usize,
     pub(crate) request_timeout: Duration,
+    pub(crate) election_timeout: Duration,
     /// Whether changes of the members that endanger the quorum are refused.
     pub(crate) strict_reconfig: bool,
 }
@@ -493,6 +494,18 @@ impl Node {
         self.shared.standing.leader.read() != 0
     }
 
+    /// Returns when nobody has led for three election timeouts.
+    pub async fn leaderless(&self) {
+        let mut leaders = self.shared.standing.leaders();
+        let patience = self.shared.limits.election_timeout * 3;
+        while leaders.wait_for(|leader| *leader == 0).await.is_ok() {
+            let led = leaders.wait_for(|leader| *leader != 0);
+            if tokio::time::timeout(patience, led).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether this member leads.
     pub fn is_leader(&self) -> bool {
         self.shared.standing.leader.read() == self.shared.member_id
@@ -500,7 +513,7 @@ impl Node {
 
     /// Whether this member has no vote.
     pub fn is_learner(&self) -> bool {
-        self.shared.views().members.is_learner(MemberId(self.shared.member_id))
+        self.shared.standing.learner.is_up()
     }
 
     /// The version that this member is.

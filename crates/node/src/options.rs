@@ -54,6 +54,14 @@ pub struct Options {
     pub compaction_pause: Duration,
     /// `--corrupt-check-time`; `None` for never.
     pub corrupt_check_interval: Option<Duration>,
+    /// `--compact-hash-check-time`, where the feature gate `CompactHashCheck` is on.
+    pub compact_hash_check_interval: Option<Duration>,
+    /// `--downgrade-check-time`.
+    pub downgrade_check_interval: Duration,
+    /// The feature gate `InitialCorruptCheck`.
+    pub initial_corrupt_check: bool,
+    /// `--initial-election-tick-advance`.
+    pub initial_election_tick_advance: bool,
     /// `--warning-apply-duration`: what takes longer is logged.
     pub warning_apply_duration: Duration,
     /// `--feature-gates`, all of them: name, stage, and whether it is on.

@@ -73,6 +73,7 @@ impl Running {
         let limits = Limits {
             request_bytes: options.request_bytes,
             request_timeout: options.request_timeout(),
+            election_timeout: options.tick * options.election_ticks,
             strict_reconfig: options.strict_reconfig_check,
         };
         let around = Around {
@@ -149,7 +150,12 @@ impl Running {
         }
         let timeout = self.options.request_timeout();
         self.who().published(&self.options.name, &self.options.client_urls, timeout);
-        self.node.update_cluster_version().await
+        if self.node.is_leader() { self.node.update_cluster_version().await } else { Ok(()) }
+    }
+
+    /// Compares what this member holds with what the others hold, where that is wanted.
+    pub async fn check_initially(&self) -> Result<(), crate::Error> {
+        if self.options.initial_corrupt_check { self.node.check_initially().await } else { Ok(()) }
     }
 
     fn who(&self) -> Who {
@@ -158,14 +164,24 @@ impl Running {
 
     /// What a member that serves looks at from time to time. Never returns.
     pub async fn watch(&self) {
-        let interval = self.options.corrupt_check_interval;
-        tokio::join!(self.watch_versions(), self.node.watch_corruption(interval));
+        let Options { corrupt_check_interval, compact_hash_check_interval, .. } = self.options;
+        tokio::join!(
+            self.watch_versions(),
+            self.watch_downgrade(),
+            self.node.watch_corruption(corrupt_check_interval),
+            self.node.watch_compaction_hashes(compact_hash_check_interval),
+        );
     }
 
-    /// Keeps the version that the members agreed on where it should be.
+    /// Keeps the version that the members agreed on where it should be. A new leader looks at once.
     async fn watch_versions(&self) {
+        let mut leaders = self.node.shared.standing.leaders();
         loop {
-            tokio::time::sleep(VERSION_INTERVAL).await;
+            let elsewhere = leaders.changed();
+            let _ = tokio::time::timeout(VERSION_INTERVAL, elsewhere).await;
+            if !self.node.is_leader() {
+                continue;
+            }
             if let Err(failure) = self.node.update_cluster_version().await {
                 let error = failure.to_string();
                 tracing::warn!(error, "failed to update cluster version");
@@ -173,14 +189,25 @@ impl Running {
         }
     }
 
-    /// Proposes again while there is no leader yet.
+    /// Ends a downgrade when it is done.
+    async fn watch_downgrade(&self) {
+        loop {
+            tokio::time::sleep(self.options.downgrade_check_interval).await;
+            if self.node.is_leader()
+                && let Err(failure) = self.node.end_downgrade_if_done().await
+            {
+                let error = failure.to_string();
+                tracing::warn!(error, "failed to cancel downgrade");
+            }
+        }
+    }
+
+    /// Proposes until that is done: again where nobody leads, or who led was lost.
     async fn propose(&self, request: InternalRaftRequest) -> Result<(), crate::Error> {
         loop {
-            if self.node.has_leader() {
-                match self.node.propose(request.clone()).await {
-                    Err(crate::Error::NoLeader) => {}
-                    other => return other.map(drop),
-                }
+            match self.node.propose(request.clone()).await {
+                Err(crate::Error::NoLeader | crate::Error::LeaderLost | crate::Error::Timeout) => {}
+                other => return other.map(drop),
             }
             if self.node.shared.standing.stopped.is_up() {
                 return Err(crate::Error::Stopped);

@@ -22,6 +22,8 @@ pub(crate) struct Standing {
     /// This member leads alone and has committed in its term: what it has applied is all that was
     /// ever acknowledged, so a read needs nobody's leave.
     pub(crate) reads_freely: Flag,
+    /// This member has no vote.
+    pub(crate) learner: Flag,
     /// The member goes down or has failed.
     pub(crate) stopped: Flag,
     /// How long syncs of the log take, smoothed.

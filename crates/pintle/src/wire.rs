@@ -154,6 +154,8 @@ fn options(config: &Config) -> node::Options {
         tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
         election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),
         pre_vote: config.raft.pre_vote,
+        catchup_entries: config.raft.snapshot_catchup_entries,
+        strict_reconfig_check: config.raft.strict_reconfig_check,
         snapshot_count: config.raft.snapshot_count,
         max_snapshots: size(config.raft.max_snapshots),
         max_wals: size(config.raft.max_wals),
@@ -166,6 +168,13 @@ fn options(config: &Config) -> node::Options {
         compaction_batch: size(config.compaction.batch_limit),
         compaction_pause: config.compaction.sleep_interval,
         corrupt_check_interval: config.checks.corrupt_check_time,
+        compact_hash_check_interval: config
+            .feature_gates
+            .enabled("CompactHashCheck")
+            .then_some(config.checks.compact_hash_check_time),
+        downgrade_check_interval: config.checks.downgrade_check_time,
+        initial_corrupt_check: config.feature_gates.enabled("InitialCorruptCheck"),
+        initial_election_tick_advance: config.raft.initial_election_tick_advance,
         warning_apply_duration: config.warning_apply_duration,
         features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,

@@ -47,6 +47,9 @@ use talk::SnapshotsOut;
 /// How often leases are looked at.
 const LEASE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Ticks in which a member that starts hears of the leader, where there is one.
+const TICKS_TO_HEAR: u32 = 3;
+
 /// What the drive is told when it is made, and does not change.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -155,7 +158,7 @@ pub(crate) struct Drive {
 
 impl Drive {
     pub(crate) fn new(parts: Parts, pace: Pace, now: Duration) -> Self {
-        Self {
+        let drive = Self {
             seals: parts.state.views().backend.commits(),
             parts,
             pace,
@@ -182,7 +185,9 @@ impl Drive {
             auto_compaction: None,
             sealed: None,
             failed: false,
-        }
+        };
+        drive.introduce();
+        drive
     }
 
     /// Takes in what waits (leaving the lists empty), lets time pass, and does all that can be
@@ -357,6 +362,14 @@ impl Drive {
     /// Whether steps sync the log themselves, or ask for that to be done beside them.
     pub(crate) fn sync_here(&mut self, here: bool) {
         self.sync_here = here;
+    }
+
+    /// A member that starts need not wait out a whole election timeout: of a leader that is there it
+    /// hears within a few ticks.
+    pub(crate) fn advance_election(&mut self, election_ticks: u32) {
+        for _ in 0..election_ticks.saturating_sub(TICKS_TO_HEAR) {
+            self.parts.raft.tick();
+        }
     }
 
     /// When [`Drive::step`] has something to do without a request.

@@ -135,10 +135,12 @@ impl Drive {
         self.snapshots_out.place = None;
     }
 
-    /// Tells who carries our words who the others are.
+    /// Takes over who the members are: who carries our words must know the others.
     pub(crate) fn introduce(&self) {
-        let Some(others) = self.parts.others.get() else { return };
         let me = self.parts.who.member_id;
+        let learns = self.parts.state.views().members.is_learner(state::MemberId(me));
+        self.parts.standing.learner.set(learns);
+        let Some(others) = self.parts.others.get() else { return };
         let members = self.parts.state.views().members.list().into_iter();
         let peers = members
             .filter(|member| member.id.0 != me)
