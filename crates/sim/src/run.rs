@@ -502,8 +502,6 @@ fn options(random: &mut Random) -> Options {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: random.chance(1, 2),
-        catchup_entries: 5000,
-        strict_reconfig_check: true,
         snapshot_count: [3, 12, 40, 100_000][random.index(4)],
         catchup_entries: 5000,
         strict_reconfig_check: true,

@@ -137,6 +137,10 @@ impl RaftWatch {
             unchanged -= 1;
         }
         heard.log.split_off(&(unchanged + 1));
+        if unchanged < says.first_index {
+            // Nothing ties it to what was there before: a received state may have replaced it all.
+            heard.log.clear();
+        }
         for index in unchanged + 1..=says.last_index {
             let Some(id) = (says.entry)(index) else { continue };
             let before = heard.log.get(&(index - 1)).map(|before| before.term);
@@ -195,8 +199,9 @@ impl RaftWatch {
 
     fn check_committed(&mut self, says: &Says<'_>) -> Result<(), Broken> {
         let before = self.members.get(&says.member).map_or(0, |heard| heard.commit);
-        for index in (before + 1).max(says.first_index)..=says.commit {
-            let Some(id) = (says.entry)(index) else { continue };
+        for index in before + 1..=says.commit {
+            let id = self.members.get(&says.member).and_then(|heard| heard.log.get(&index));
+            let Some(id) = id.copied() else { continue };
             let known = *self.committed.entry(index).or_insert(id);
             ensure(known == id, Rule::StateMachineSafety, || {
                 format!("{says:?} has committed {id:?} at {index}, others {known:?}")
