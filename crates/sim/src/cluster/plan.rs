@@ -134,7 +134,7 @@ impl ClusterReport {
     }
 
     /// All counts with their names.
-    pub fn counts(&self) -> [(&'static str, u64); 24] {
+    pub fn counts(&self) -> [(&'static str, u64); 25] {
         [
             ("steps", self.steps),
             ("entries", self.entries),
@@ -157,13 +157,14 @@ impl ClusterReport {
             ("failures", self.failures),
             ("partitions", self.partitions),
             ("flaps", self.flaps),
+            ("changed clocks", self.clocks),
             ("transfers", self.transfers),
             ("changes", self.changes),
             ("states", self.states),
         ]
     }
 
-    fn counts_mut(&mut self) -> [&mut u64; 24] {
+    fn counts_mut(&mut self) -> [&mut u64; 25] {
         [
             &mut self.steps,
             &mut self.entries,
@@ -186,6 +187,7 @@ impl ClusterReport {
             &mut self.failures,
             &mut self.partitions,
             &mut self.flaps,
+            &mut self.clocks,
             &mut self.transfers,
             &mut self.changes,
             &mut self.states,

@@ -130,10 +130,13 @@ impl ClusterWatch {
     /// All that it has seen, for who wants to know which of the unanswered were done.
     pub(super) fn seen(&self) -> impl Iterator<Item = SeenEvent> {
         let events = self.watcher.records.iter().flat_map(|record| match record {
-            WatchRecord::Events { events, .. } => &events[..],
-            _ => &[],
+            WatchRecord::Events { at, events, .. } => {
+                events.iter().map(|event| (*at, event)).collect()
+            }
+            _ => Vec::new(),
         });
-        events.map(|event| SeenEvent {
+        events.map(|(at, event)| SeenEvent {
+            at,
             deleted: event.r#type == EventType::Delete as i32,
             kv: event.kv.clone().unwrap_or_default(),
         })
