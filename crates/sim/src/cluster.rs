@@ -429,7 +429,8 @@ impl Cluster {
         match (self.plan.bug, message.r#type()) {
             (Some(ClusterBug::VoteTwice), MessageType::MsgVoteResp) => message.reject = None,
             (Some(ClusterBug::AppendedMore), MessageType::MsgAppResp) if !message.reject() => {
-                message.index = Some(self.truth.committed() + 3);
+                let leader = self.hosts[to].member.as_ref();
+                message.index = leader.map(|member| member.raft().last_index.0);
             }
             (Some(ClusterBug::OtherEntries), MessageType::MsgApp) if to == 1 => {
                 for entry in &mut message.entries {

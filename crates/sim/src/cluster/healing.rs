@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use raft::StateRole;
+use state::LeaseId;
 
 use super::Cluster;
 use super::network::Weather;
-use super::plan::Story;
+use super::plan::{ClusterBug, Story};
 use super::timeline::{Event, HostAt};
 use crate::check::{
     Broken, History, LeaseRecord, MemberHash, check_hashes, check_leases, check_linearizable,
@@ -38,11 +39,30 @@ impl Cluster {
             let elections = self.truth.raft.elections();
             ensure(elections == 1, Checker::Stable, || format!("{elections} terms had a leader"))?;
         }
-        self.live_until(self.now() + LEASES_END)?;
+        let end = self.now() + LEASES_END;
+        while self.now() < end {
+            self.live_until(self.now() + Duration::from_millis(500))?;
+            if self.plan.bug == Some(ClusterBug::EndlessLease) {
+                self.renew_all();
+            }
+        }
         let left = &self.truth.model.leases;
         ensure(left.is_empty(), Checker::Lease, || format!("these do not end: {left:?}"))?;
         self.come_to_rest()?;
         self.compare_members()
+    }
+
+    /// As if there were somebody who never lets a lease go.
+    fn renew_all(&mut self) {
+        let (leases, now) = (self.truth.model.leases.clone(), self.now());
+        for host in &mut self.hosts {
+            let shows = host.clock.set(now);
+            for id in leases.keys() {
+                if let Some(member) = &host.member {
+                    member.renew_lease(shows, LeaseId(*id));
+                }
+            }
+        }
     }
 
     fn stable_leader(&self) -> Option<(u64, u64)> {
@@ -212,7 +232,7 @@ impl Cluster {
         self.report.unanswered_done = replay.unanswered_done as u64;
         // Which of several lost requests came first, nobody need have seen. What did, is known here.
         let mut real = replay;
-        real.changes = happened.to_vec();
+        real.changes = self.truth.model.changes().to_vec();
         real.revision = self.truth.model.revision();
         for watch in &self.watches {
             self.report.events += watch.events;
