@@ -30,7 +30,7 @@ use crate::compactor::Compactor;
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::Who;
-use crate::peers::Others;
+use crate::peers::{Others, Peer};
 use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
@@ -76,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     pub(crate) watchful: Watchful,
     pub(crate) others: Arc<Others>,
+    /// Whom to speak to, too, as long as the log has not told of them.
+    pub(crate) remotes: Vec<Peer>,
     pub(crate) random: Random,
 }
 

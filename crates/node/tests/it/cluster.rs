@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock as _, ManualClock, SimDisk};
-use node::{AskError, Asked, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers};
+use node::{
+    AskError, Asked, Bootstrap, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers,
+};
 use node::{Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Member, PutRequest};
 use proto::raftpb;
@@ -93,8 +95,7 @@ impl Group {
             let options = Options {
                 name: format!("m{number}"),
                 data_dir: PathBuf::from("/srv/data"),
-                peer_urls: vec![url(number)],
-                initial_cluster: initial.clone(),
+                bootstrap: Some(Bootstrap::with_new(initial.clone(), "etcd-cluster")),
                 snapshot_count: 10,
                 catchup_entries: 5,
                 ..super::options(&PathBuf::from("/srv/data"))
