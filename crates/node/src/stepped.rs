@@ -277,6 +277,11 @@ impl Stepped {
         self.booted.member_id
     }
 
+    /// Which cluster it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.booted.cluster_id
+    }
+
     /// What readers see.
     pub fn views(&self) -> &Views {
         self.booted.drive.state().views()

@@ -36,6 +36,7 @@ use proto::raftpb::{Message, MessageType};
 use crate::check::Moment;
 use crate::digest::Digest;
 use crate::verdict::{Checked, Checker, Violation, ensure};
+use change::Joining;
 use clients::{Client, Histories};
 use host::{Host, options, options_of};
 use network::{Fate, Network, Weather};
@@ -67,6 +68,7 @@ struct Cluster {
     /// Hosts by the ids of their members.
     by_id: BTreeMap<u64, HostAt>,
     common: node::Options,
+    joining: Vec<Joining>,
     network: Network,
     mix: Mix,
     truth: Truth,
@@ -111,6 +113,7 @@ impl Cluster {
             histories: Histories::default(),
             watches: (0..3).map(|_| ClusterWatch::new(&mut random)).collect(),
             common,
+            joining: Vec::new(),
             wave: 0,
             healing: false,
             report: ClusterReport::default(),
@@ -171,6 +174,9 @@ impl Cluster {
                 let id = self.hosts[peer].id;
                 self.tell(host, |member| member.report_lost(id))
             }
+            Event::Removed { host, life } if self.lives(host, life) => {
+                self.failed(host, &Fatal::Removed)
+            }
             Event::Synced { host, life, number } if self.lives(host, life) => {
                 self.synced(host, number)
             }
@@ -197,6 +203,7 @@ impl Cluster {
             Event::Wake { host, life }
             | Event::StateSent { host, life, .. }
             | Event::Lost { host, life, .. }
+            | Event::Removed { host, life }
             | Event::Synced { host, life, .. }
             | Event::Chores { host, life } => {
                 if let Some(until) = self.hosts[host].paused_until
@@ -417,6 +424,9 @@ impl Cluster {
             return Ok(());
         }
         self.report.messages += 1;
+        if self.is_refused(from, to, &message) {
+            return Ok(());
+        }
         let message = self.falsified(to, message);
         let Some(member) = self.hosts[to].member.as_mut() else { return Ok(()) };
         let taken = member.deliver(message);

@@ -28,6 +28,7 @@ impl Cluster {
         let end = self.now() + RECOVERY;
         while !self.agrees() {
             ensure(self.now() < end, Checker::Serving, || self.standing("do not recover"))?;
+            self.start_who_joined();
             self.live_until(self.now() + Duration::from_millis(100))?;
         }
         self.serves_everywhere()?;

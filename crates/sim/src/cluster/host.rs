@@ -1,13 +1,14 @@
 //! A machine with its disk and its clock, and the member that runs on it, or not.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use env::{Random, SimDisk};
 use node::{
-    AskError, Asked, AutoCompaction, Error, Fatal, HashKv, Image, LeaseStanding, Options, Peer,
-    PeerVersion, Peers, Stepped, World,
+    AskError, Asked, AutoCompaction, Bootstrap, Error, Fatal, HashKv, Image, LeaseStanding,
+    Options, Peer, PeerVersion, Peers, Stepped, World,
 };
 use proto::etcdserverpb::Member;
 use proto::raftpb;
@@ -27,6 +28,8 @@ pub(super) struct Said {
 #[derive(Default)]
 struct Mouth {
     said: Mutex<Said>,
+    /// Whom it speaks to.
+    known: Mutex<BTreeSet<u64>>,
 }
 
 impl Mouth {
@@ -42,10 +45,15 @@ fn nobody<T: Send + 'static>() -> Asked<T> {
 }
 
 impl Peers for Mouth {
-    fn set(&self, _: Vec<Peer>) {}
+    fn set(&self, others: Vec<Peer>) {
+        let known = others.into_iter().map(|peer| peer.id).collect();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
 
     fn send(&self, messages: &mut Vec<raftpb::Message>) {
-        self.said().messages.append(messages);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = messages.drain(..).filter(|message| known.contains(&message.to()));
+        self.said().messages.extend(heard);
     }
 
     fn send_snapshot(&self, message: raftpb::Message, image: Image) {
@@ -180,15 +188,14 @@ impl Host {
 
 /// Options of all members of a cluster.
 pub(super) fn options(random: &mut Random, members: usize) -> Options {
-    let all = (0..members).map(|at| (name(at), vec![url(at)]));
+    let all = (0..members).map(|at| (name(at), [url(at)]));
     Options {
         name: String::new(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: Vec::new(),
         client_urls: Vec::new(),
-        initial_cluster: all.collect(),
-        initial_cluster_token: "simulation".to_owned(),
+        bootstrap: Some(Bootstrap::with_new(all, "simulation")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: !random.chance(1, 4),
@@ -220,7 +227,7 @@ pub(super) fn options(random: &mut Random, members: usize) -> Options {
 
 /// As every member of them has them.
 pub(super) fn options_of(at: usize, common: &Options) -> Options {
-    Options { name: name(at), peer_urls: vec![url(at)], ..common.clone() }
+    Options { name: name(at), ..common.clone() }
 }
 
 fn name(at: usize) -> String {
