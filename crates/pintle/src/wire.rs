@@ -36,8 +36,11 @@ pub(crate) fn run_member(
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
+    let transport = peer::Transport::start(running.node().clone(), identity(config, &running))?;
+    running.connect(transport.clone());
+    let peers = peer::Server::new(&transport);
     let megabytes = config.storage.bootstrap_defrag_threshold_megabytes;
-    let (peer_addresses, ended) = match doors.open_early(config, logger, &server) {
+    let (peer_addresses, ended) = match doors.open_early(config, logger, &server, &peers) {
         Ok(addresses) => (
             addresses,
             runtime.block_on(serve(logger, &running, &services, &server, &mut doors, megabytes)),
@@ -45,8 +48,12 @@ pub(crate) fn run_member(
         Err(error) => (Vec::new(), Err(error)),
     };
     tell_of(config, logger.info("closing etcd server")).send();
+    if matches!(ended, Ok(Ended::Signal(_))) {
+        runtime.block_on(running.hand_over());
+    }
     tell_peers(logger, "stopping serving peer traffic", &peer_addresses);
     server.stop();
+    transport.stop();
     tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
     let stopped = running.stop();
@@ -57,6 +64,19 @@ pub(crate) fn run_member(
         stopped?;
     }
     Ok(ended)
+}
+
+/// Who this member is for the others.
+fn identity(config: &Config, running: &Running) -> peer::Identity {
+    let node = running.node();
+    let election = Duration::from_millis(config.raft.election_timeout_ms);
+    peer::Identity {
+        member: node.member_id(),
+        cluster: node.cluster_id(),
+        urls: texts(&config.advertise.peer).into_iter().map(str::to_owned).collect(),
+        dial_timeout: Duration::from_secs(1) + election,
+        request_timeout: STOP_GRACE + election * 2,
+    }
 }
 
 fn now_serving(config: &Config, logger: &Logger, member_id: u64) {
@@ -102,6 +122,7 @@ async fn serve(
     };
     let ready = async {
         running.node().defragment_at_start(defrag_megabytes).await?;
+        running.check_initially().await?;
         running.publish().await?;
         services.announce();
         doors.open(logger, server)?;
