@@ -60,7 +60,7 @@ pub(crate) fn run_member(
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;
     // What has failed already cannot stop in order.
-    if !matches!(ended, Ended::MemberFailed(_)) {
+    if !matches!(ended, Ended::MemberFailed(_) | Ended::Removed) {
         stopped?;
     }
     Ok(ended)
@@ -118,7 +118,7 @@ async fn serve(
     let failed = async {
         let failure = failure.wait_for(Option::is_some).await;
         let text = failure.ok().and_then(|failure| failure.clone()).unwrap_or_default();
-        anyhow::anyhow!(text)
+        text
     };
     let ready = async {
         running.node().defragment_at_start(defrag_megabytes).await?;
@@ -132,7 +132,10 @@ async fn serve(
     };
     tokio::select! {
         signal = signals.wait(logger) => Ok(Ended::Signal(signal)),
-        failure = failed => Ok(Ended::MemberFailed(failure)),
+        failure = failed => Ok(match failure.as_str() {
+            node::REMOVED => Ended::Removed,
+            failure => Ended::MemberFailed(anyhow::anyhow!(failure.to_owned())),
+        }),
         Err(error) = ready => Err(error),
     }
 }
