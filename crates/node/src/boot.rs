@@ -8,9 +8,10 @@ use env::{Clock, Disk, Random};
 use proto::Message as _;
 use proto::etcdserverpb::Metadata;
 use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
-use state::{Expiry, ExpiryOptions, Member, State};
+use state::{Expiry, ExpiryOptions, MemberId, State};
 use wal::{Recovered, SnapshotMark, Wal};
 
+use crate::bootstrap::{Beginning, check_learners};
 use crate::compactor::Compactor;
 use crate::drive::{Drive, Pace, Parts};
 use crate::ids::RequestIds;
@@ -22,7 +23,7 @@ use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
-use crate::{Fatal, Options};
+use crate::{Fatal, Options, Peer};
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -64,6 +65,7 @@ struct Log {
     cluster_id: u64,
     member_id: u64,
     snapshot_index: u64,
+    contacts: Vec<Peer>,
 }
 
 struct Boot<'a> {
@@ -205,7 +207,7 @@ impl Boot<'_> {
         Ok(state)
     }
 
-    /// A new member: its log begins with the members of the cluster.
+    /// A new member: its log begins with the members of the cluster, or with nothing.
     fn begin(&self, state: &State) -> Result<Log, Fatal> {
         if state.applied().index > 0 {
             return Err(Fatal::Bootstrap(format!(
@@ -213,72 +215,39 @@ impl Boot<'_> {
                 self.snap_dir.display()
             )));
         }
-        let (me, members) = self.first_members()?;
-        let member_id = me.id.0;
-        let cluster_id = state::cluster_id(members.iter().map(|member| member.id));
+        let Some(beginning) = Beginning::of(self.options)? else {
+            return Err(Fatal::Bootstrap(format!(
+                "there is no log in {} to go on with",
+                self.wal_dir.display()
+            )));
+        };
+        let Beginning { member_id, cluster_id, .. } = beginning;
         let metadata =
             Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
         let wal_options = self.wal_options();
         let disk = Arc::clone(&self.world.disk);
         let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
-        let raft = self.bootstrap(&me, &members)?;
-        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
+        let raft = self.first_raft(&beginning)?;
+        let contacts = beginning.contacts;
+        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0, contacts })
     }
 
-    fn bootstrap(
+    /// Consensus with an empty log: it begins with the founders, or waits to be told of all that
+    /// was before.
+    fn first_raft(
         &self,
-        me: &Member,
-        members: &[Member],
+        beginning: &Beginning,
     ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let config = self.raft_config(node_id(beginning.member_id)?);
         let mut first = Vec::new();
-        for member in members {
+        for member in &beginning.founders {
             let context = Payload::from(bytes::Bytes::from(member.to_json()));
             first.push((node_id(member.id.0)?, Some(context)));
         }
-        RawNode::bootstrap(self.raft_config(node_id(me.id.0)?), MemStorage::new(), first)
-            .map_err(start_failure)
-    }
-
-    /// This member, and all members of a new cluster by their ids.
-    fn first_members(&self) -> Result<(Member, Vec<Member>), Fatal> {
-        let me = self.find_myself()?;
-        let token = &self.options.initial_cluster_token;
-        let mut members: Vec<Member> = self
-            .options
-            .initial_cluster
-            .iter()
-            .map(|(name, urls)| {
-                let mut urls = urls.clone();
-                urls.sort();
-                let id = state::member_id(&urls, token, None);
-                Member { id, peer_urls: urls, name: name.clone(), ..Member::default() }
-            })
-            .collect();
-        members.sort_by_key(|member| member.id);
-        Ok((me, members))
-    }
-
-    /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
-    fn find_myself(&self) -> Result<Member, Fatal> {
-        let Options { name, initial_cluster, peer_urls, initial_cluster_token, .. } = self.options;
-        let Some((_, urls)) = initial_cluster.iter().find(|(member, _)| member == name) else {
-            return Err(Fatal::Bootstrap(format!(
-                "couldn't find local name \"{name}\" in the initial cluster configuration"
-            )));
-        };
-        let mut advertised = peer_urls.clone();
-        advertised.sort();
-        let mut urls = urls.clone();
-        urls.sort();
-        if advertised != urls {
-            return Err(Fatal::Bootstrap(format!(
-                "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
-                urls.join(","),
-                advertised.join(",")
-            )));
+        if first.is_empty() {
+            return RawNode::new(config, MemStorage::new()).map_err(start_failure);
         }
-        let id = state::member_id(&urls, initial_cluster_token, None);
-        Ok(Member { id, peer_urls: urls, name: name.clone(), ..Member::default() })
+        RawNode::bootstrap(config, MemStorage::new(), first).map_err(start_failure)
     }
 
     /// A member that has lived before.
@@ -291,31 +260,39 @@ impl Boot<'_> {
         let nothing_promised =
             snapshot.index == 0 && recovered.entries.is_empty() && recovered.hard_state.term() == 0;
         check_belongs_together(snapshot, &recovered, state)?;
-        let raft = if nothing_promised {
-            // The first start was cut short before anything of it was durable.
-            let (me, members) = self.first_members()?;
-            self.check_is_ours(&me, cluster_id, member_id)?;
-            self.bootstrap(&me, &members)?
+        let (raft, contacts) = if nothing_promised {
+            self.take_up(cluster_id, member_id)?
         } else {
-            self.recover(snapshot, recovered, state, node_id(member_id)?)?
+            let learners = state.views().members.list();
+            let learners = learners.iter().filter(|member| member.is_learner).count();
+            check_learners(learners, self.options)?;
+            (self.recover(snapshot, recovered, state, node_id(member_id)?)?, Vec::new())
         };
-        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
+        Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index, contacts })
     }
 
-    /// A log that nothing was written to yet is taken up only by who began it: it says who it
-    /// belongs to, and the next start believes it.
-    fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
-        if me.id.0 == member_id {
-            return Ok(());
+    /// The first start was cut short before anything of it was durable. A log that nothing was
+    /// written to yet is taken up only by who began it: it says who it belongs to, and the next
+    /// start believes it.
+    fn take_up(
+        &self,
+        cluster_id: u64,
+        member_id: u64,
+    ) -> Result<(RawNode<Payload, MemStorage<Payload>>, Vec<Peer>), Fatal> {
+        // Of a member that was to join nothing more is known: the leader knows how to reach it.
+        let nobody = Beginning { member_id, cluster_id, founders: vec![], contacts: vec![] };
+        let beginning = Beginning::of(self.options)?.unwrap_or(nobody);
+        if beginning.member_id != member_id {
+            return Err(Fatal::Bootstrap(format!(
+                "the log in {} was begun for member {} of cluster {cluster_id:x}, not for \
+                 member {}: start with the URLs and the token of then, or remove it, for nothing \
+                 is in it",
+                self.wal_dir.display(),
+                MemberId(member_id),
+                MemberId(beginning.member_id)
+            )));
         }
-        let _ = cluster_id;
-        Err(Fatal::Bootstrap(format!(
-            "the log in {} was begun for member {member_id:x} of cluster {cluster_id:x}, not for \
-             member {}: start with the URLs and the token of then, or remove it, for nothing is \
-             in it",
-            self.wal_dir.display(),
-            me.id
-        )))
+        Ok((self.first_raft(&beginning)?, beginning.contacts))
     }
 
     fn recover(
@@ -355,7 +332,7 @@ impl Boot<'_> {
     }
 
     fn assemble(self, state: State, log: Log) -> Booted {
-        let Log { wal, raft, cluster_id, member_id, snapshot_index } = log;
+        let Log { wal, raft, cluster_id, member_id, snapshot_index, contacts } = log;
         let now = self.world.clock.now();
         let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
         let standing = Arc::new(Standing::default());
@@ -394,6 +371,7 @@ impl Boot<'_> {
             snapshots,
             watchful: watchful.clone(),
             others: Arc::clone(&others),
+            contacts,
             random,
         };
         let pace = Pace {

@@ -15,10 +15,11 @@
 //!
 //! It never knows gRPC, HTTP, TLS, JSON or flags.
 //!
-//! Files in reading order: `options`, `boot`, `drive`, `queue`, `node`, `running`, then what they
+//! Files in reading order: `options`, `bootstrap`, `boot`, `drive`, `queue`, `node`, `running`, then what they
 //! use; `stepped` is the way in for simulations.
 
 mod boot;
+mod bootstrap;
 mod compaction;
 mod compactor;
 mod corruption;
@@ -52,6 +53,7 @@ mod watchful;
 mod wire;
 
 pub use boot::World;
+pub use bootstrap::Bootstrap;
 pub use compactor::AutoCompaction;
 pub use describe::{humane_bytes, text};
 pub use error::{Error, Fatal};

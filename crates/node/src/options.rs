@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::AutoCompaction;
+use crate::{AutoCompaction, Bootstrap};
 
 /// All that a member is told when it starts.
 #[derive(Debug, Clone)]
@@ -12,12 +12,10 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// `--wal-dir`, where it is not in the data directory.
     pub wal_dir: Option<PathBuf>,
-    /// `--initial-advertise-peer-urls`.
-    pub peer_urls: Vec<String>,
     /// `--advertise-client-urls`.
     pub client_urls: Vec<String>,
-    /// `--initial-cluster`: the peer URLs of each member, by name.
-    pub initial_cluster: Vec<(String, Vec<String>)>,
+    /// How it begins.
+    pub bootstrap: Bootstrap,
     /// `--initial-cluster-token`.
     pub initial_cluster_token: String,
     /// `--heartbeat-interval`.

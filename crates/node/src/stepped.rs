@@ -262,6 +262,11 @@ impl Stepped {
         self.booted.drive.state().applied()
     }
 
+    /// Which cluster it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.booted.cluster_id
+    }
+
     /// Who it is.
     pub fn member_id(&self) -> u64 {
         self.booted.member_id
@@ -281,7 +286,7 @@ mod tests {
     use proto::etcdserverpb::PutRequest;
 
     use super::*;
-    use crate::AutoCompaction;
+    use crate::{AutoCompaction, Bootstrap};
 
     fn boot(disk: &SimDisk, clock: &ManualClock) -> Stepped {
         try_boot(disk, clock).expect("a member")
@@ -305,9 +310,8 @@ mod tests {
             name: "alone".to_owned(),
             data_dir: PathBuf::from("/srv/etcd/data"),
             wal_dir: None,
-            peer_urls: vec![url.clone()],
             client_urls: Vec::new(),
-            initial_cluster: vec![("alone".to_owned(), vec![url])],
+            bootstrap: Bootstrap::New { members: vec![("alone".to_owned(), vec![url])] },
             initial_cluster_token: String::new(),
             tick: Duration::from_millis(100),
             election_ticks: 10,

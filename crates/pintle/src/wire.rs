@@ -160,7 +160,7 @@ fn access(config: &Config) -> Access {
 fn options(config: &Config) -> node::Options {
     let texts = |urls: &[Url]| urls.iter().map(|url| url.as_str().to_owned()).collect();
     let members = config.bootstrap.members();
-    let initial_cluster = members.map_or_else(
+    let members = members.map_or_else(
         |_| Vec::new(),
         |members| {
             let members = members.members().iter();
@@ -171,9 +171,8 @@ fn options(config: &Config) -> node::Options {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         wal_dir: config.wal_dir.clone(),
-        peer_urls: texts(&config.advertise.peer),
         client_urls: texts(&config.advertise.client),
-        initial_cluster,
+        bootstrap: node::Bootstrap::New { members },
         initial_cluster_token: config.bootstrap.token.clone(),
         tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
         election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Call, Clock as _, ManualClock, Random, SimDisk};
-use node::{AutoCompaction, Error, Fatal, Options, Stepped, World};
+use node::{AutoCompaction, Bootstrap, Error, Fatal, Options, Stepped, World};
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, RangeRequest,
 };
@@ -494,9 +494,8 @@ fn options(random: &mut Random) -> Options {
         name: "simulated".to_owned(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: vec![url.clone()],
         client_urls: Vec::new(),
-        initial_cluster: vec![("simulated".to_owned(), vec![url])],
+        bootstrap: Bootstrap::New { members: vec![("simulated".to_owned(), vec![url])] },
         initial_cluster_token: "simulation".to_owned(),
         tick: Duration::from_millis(100),
         election_ticks: 10,

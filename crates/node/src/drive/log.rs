@@ -192,6 +192,12 @@ impl Drive {
             self.seals += 1;
             self.sealed = self.parts.snapshots.mark(&self.parts.state);
             self.mark_for_sending();
+        } else if self.snapshots_out.wants_image()
+            && self.parts.state.views().backend.commits() == self.seals
+        {
+            // Nothing was written lately: the db file has all there is.
+            self.mark_for_sending();
+            self.send_snapshots();
         }
         sealed
     }

@@ -34,7 +34,7 @@ use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::Payload;
-use crate::{Fatal, metrics};
+use crate::{Fatal, Peer, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
 pub(crate) use install::Prepared;
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     pub(crate) watchful: Watchful,
     pub(crate) others: Arc<Others>,
+    /// Who is there already, for a member that joins and does not know the members yet.
+    pub(crate) contacts: Vec<Peer>,
     pub(crate) random: Random,
 }
 

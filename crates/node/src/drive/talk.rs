@@ -141,13 +141,21 @@ impl Drive {
     /// Takes over who the members are: who carries our words must know the others.
     pub(crate) fn introduce(&self) {
         let me = self.parts.who.member_id;
-        let learns = self.parts.state.views().members.is_learner(state::MemberId(me));
-        self.parts.standing.learner.set(learns);
+        let members = &self.parts.state.views().members;
+        self.parts.standing.learner.set(members.is_learner(state::MemberId(me)));
         let Some(others) = self.parts.others.get() else { return };
-        let members = self.parts.state.views().members.list().into_iter();
-        let peers = members
-            .filter(|member| member.id.0 != me)
-            .map(|member| Peer { id: member.id.0, urls: member.peer_urls });
-        others.set(peers.collect());
+        let list = members.list().into_iter();
+        let (own, list): (Vec<_>, Vec<_>) = list.partition(|member| member.id.0 == me);
+        let peer = |member: state::Member| Peer { id: member.id.0, urls: member.peer_urls };
+        let mut peers: Vec<Peer> = list.into_iter().map(peer).collect();
+        if own.is_empty() {
+            // What it knows of the members is old, until it hears of its own coming.
+            for contact in &self.parts.contacts {
+                if peers.iter().all(|peer| peer.id != contact.id) {
+                    peers.push(contact.clone());
+                }
+            }
+        }
+        others.set(peers);
     }
 }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use env::{Clock as _, ManualClock, SimDisk};
-use node::{AskError, Asked, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers};
+use env::{Clock as _, Disk as _, ManualClock, SimDisk};
+use node::{
+    AskError, Asked, Bootstrap, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers,
+};
 use node::{Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Member, PutRequest};
 use proto::raftpb;
@@ -76,6 +78,21 @@ struct Place {
     cut_off: bool,
 }
 
+impl Place {
+    fn new(number: usize, bootstrap: Bootstrap) -> Self {
+        let options = Options {
+            name: format!("m{number}"),
+            data_dir: PathBuf::from("/srv/data"),
+            bootstrap,
+            snapshot_count: 10,
+            catchup_entries: 5,
+            ..super::options(&PathBuf::from("/srv/data"))
+        };
+        let (disk, clock) = (SimDisk::new(number as u64), ManualClock::default());
+        Self { disk, clock, options, outbox: Arc::default(), stepped: None, cut_off: false }
+    }
+}
+
 struct Group {
     places: Vec<Place>,
     outcomes: BTreeMap<u64, Result<i64, String>>,
@@ -89,21 +106,8 @@ fn url(number: usize) -> String {
 impl Group {
     fn new(members: usize) -> Self {
         let initial: Vec<_> = (0..members).map(|it| (format!("m{it}"), vec![url(it)])).collect();
-        let places = (0..members).map(|number| {
-            let options = Options {
-                name: format!("m{number}"),
-                data_dir: PathBuf::from("/srv/data"),
-                peer_urls: vec![url(number)],
-                initial_cluster: initial.clone(),
-                snapshot_count: 10,
-                catchup_entries: 5,
-                ..super::options(&PathBuf::from("/srv/data"))
-            };
-            let disk = SimDisk::new(number as u64);
-            let clock = ManualClock::default();
-            let outbox = Arc::default();
-            Place { disk, clock, options, outbox, stepped: None, cut_off: false }
-        });
+        let places = (0..members)
+            .map(|number| Place::new(number, Bootstrap::New { members: initial.clone() }));
         let (outcomes, reads) = Default::default();
         let mut group = Self { places: places.collect(), outcomes, reads };
         for number in 0..members {
@@ -120,6 +124,42 @@ impl Group {
         let mut stepped = Stepped::boot(&world, &place.options, 16 << 10).expect("it boots");
         stepped.connect(Arc::clone(&place.outbox) as Arc<dyn Peers>);
         place.stepped = Some(stepped);
+    }
+
+    /// The members as the leader knows them, with names, as a member that joins is told of them.
+    fn join(&self) -> Bootstrap {
+        let leader = self.places[self.leader().expect("a leader")].stepped.as_ref().unwrap();
+        let number = |member: &state::Member| member.peer_urls[0].replace("http://", "");
+        let members = leader.views().members.list();
+        let members = members.iter().map(|member| {
+            let name = number(member).replace(":2380", "");
+            Member { name, ..Member::from(member) }
+        });
+        Bootstrap::Join { cluster_id: leader.cluster_id(), members: members.collect() }
+    }
+
+    fn change(&mut self, change: &MemberChange) {
+        let leader = self.leader().expect("a leader");
+        let asked = self.at(leader).change_members(change);
+        self.until("an answer", |group| group.outcomes.contains_key(&asked));
+        assert!(self.outcomes[&asked].is_ok(), "{change:?}: {:?}", self.outcomes[&asked]);
+    }
+
+    /// Adds one more member and starts it; its number and its id.
+    fn grow(&mut self, is_learner: bool) -> (usize, u64) {
+        let added = self.places.len();
+        let id = 1000 + added as u64;
+        let member = state::Member {
+            id: state::MemberId(id),
+            peer_urls: vec![url(added)],
+            is_learner,
+            ..Default::default()
+        };
+        self.change(&MemberChange::Add(member));
+        let place = Place::new(added, self.join());
+        self.places.push(place);
+        self.start(added);
+        (added, id)
     }
 
     fn at(&mut self, number: usize) -> &mut Stepped {
@@ -339,4 +379,111 @@ fn members_come_and_go() {
     let again = group.at(leader).change_members(&MemberChange::Remove(state::MemberId(id)));
     group.until("an answer", |group| group.outcomes.contains_key(&again));
     assert!(group.outcomes[&again].as_ref().is_err_and(|error| error.contains("removed")));
+}
+
+#[test]
+fn who_joins_catches_up_and_has_a_vote() {
+    for puts in [0, 40] {
+        let mut group = Group::new(1);
+        group.until("a leader", |group| group.leader().is_some());
+        let mut last = 0;
+        for _ in 0..puts {
+            last = group.put(0, "k");
+            group.round();
+        }
+        group.until("answers", |group| puts == 0 || group.outcomes.contains_key(&last));
+        let (added, id) = group.grow(false);
+        assert_eq!(group.at(added).member_id(), id);
+        assert_eq!(group.at(added).cluster_id(), group.at(0).cluster_id());
+        group.until("its own coming", |group| {
+            let stepped = group.places[added].stepped.as_ref().unwrap();
+            stepped.views().members.member(state::MemberId(id)).is_some() && group.agree()
+        });
+        // Neither can do without the other now.
+        let put = group.put(added, "k");
+        group.until("an answer", |group| group.outcomes.contains_key(&put));
+        assert_eq!(group.outcomes[&put], Ok(puts + 2));
+        group.kill(added);
+        let lonely = group.put(0, "k");
+        for _ in 0..50 {
+            group.round();
+        }
+        assert!(!group.outcomes.get(&lonely).is_some_and(|outcome| outcome.is_ok()));
+        // It goes on from its log, whatever the options say of beginnings.
+        group.places[added].options.bootstrap = Bootstrap::Resume;
+        group.start(added);
+        group.until("the same revision", |group| group.agree() && group.leader().is_some());
+    }
+}
+
+#[test]
+fn a_learner_that_joins_is_promoted() {
+    let mut group = Group::new(1);
+    group.until("a leader", |group| group.leader().is_some());
+    for _ in 0..40 {
+        group.put(0, "k");
+        group.round();
+    }
+    let (added, id) = group.grow(true);
+    let knows_itself = |group: &Group, learns| {
+        let members = &group.places[added].stepped.as_ref().unwrap().views().members;
+        members.member(state::MemberId(id)).is_some_and(|member| member.is_learner == learns)
+    };
+    group.until("its own coming", |group| knows_itself(group, true) && group.agree());
+    group.change(&MemberChange::Promote(state::MemberId(id)));
+    group.until("its promotion", |group| knows_itself(group, false));
+    group.at(0).transfer(id);
+    group.until("its lead", |group| group.leader() == Some(added));
+}
+
+#[test]
+fn a_member_that_joins_and_is_cut_short_before_it_heard_anything_joins_again() {
+    for later in [true, false] {
+        let mut group = Group::new(1);
+        group.until("a leader", |group| group.leader().is_some());
+        group.put(0, "k");
+        let (added, id) = group.grow(false);
+        group.kill(added);
+        if !later {
+            group.places[added].options.bootstrap = Bootstrap::Resume;
+        }
+        group.start(added);
+        assert_eq!(group.at(added).member_id(), id);
+        group.until("the same revision", |group| group.agree() && group.revisions()[1] > 1);
+    }
+}
+
+fn refusal(name: &str, bootstrap: Bootstrap) -> String {
+    let mut place = Place::new(0, bootstrap);
+    place.options.name = name.to_owned();
+    let world = World { disk: Arc::new(place.disk.clone()), clock: Arc::new(place.clock.clone()) };
+    let refused = Stepped::boot(&world, &place.options, 16 << 10).map(drop);
+    let refused = refused.expect_err("it has no place there").to_string();
+    assert!(!place.disk.exists(&PathBuf::from("/srv/data/member/wal")).unwrap());
+    refused
+}
+
+#[test]
+fn beginnings_that_make_no_sense_are_refused_in_etcds_words() {
+    let new = |members: &[(&str, &str)]| Bootstrap::New {
+        members: members.iter().map(|it| (it.0.to_owned(), vec![it.1.to_owned()])).collect(),
+    };
+    let unknown = "couldn't find local name \"m9\" in the initial cluster configuration";
+    assert_eq!(refusal("m9", new(&[("m0", "http://m0:1")])), unknown);
+    assert_eq!(
+        refusal("m0", new(&[("m1", "http://m0:1"), ("m0", "http://m0:1")])),
+        "initial cluster m0=http://m0:1,m1=http://m0:1 has duplicate url"
+    );
+    let member = |name: &str, id, is_learner| Member {
+        id,
+        name: name.to_owned(),
+        peer_urls: vec![format!("http://{name}:1")],
+        is_learner,
+        ..Default::default()
+    };
+    let members = vec![member("m0", 1, true), member("m1", 2, true)];
+    let join = Bootstrap::Join { cluster_id: 7, members };
+    assert_eq!(refusal("m9", join.clone()), unknown);
+    assert_eq!(refusal("m0", join), "membership: too many learner members in cluster");
+    assert!(refusal("m0", Bootstrap::Resume).starts_with("there is no log in"));
 }
