@@ -413,6 +413,7 @@ impl Boot<'_> {
             election_timeout: self.options.tick * self.options.election_ticks,
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
+            pre_vote: self.options.pre_vote,
             catchup_entries: self.options.catchup_entries,
         };
         let mut drive = Drive::new(parts, pace, now);
