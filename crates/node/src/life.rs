@@ -139,17 +139,6 @@ impl Who {
         );
     }
 
-    /// It was a member, and its disk is not what it was.
-    pub(crate) fn has_lost_its_log(self, fatal: &raft::Fatal) {
-        tracing::error!(
-            "local-member-id" = self.member(),
-            "cluster-id" = self.cluster(),
-            reason = fatal.to_string(),
-            "this member has lost a part of its log and does not vote any more; remove it from the \
-             cluster and add it anew with an empty data directory"
-        );
-    }
-
     /// It has nothing to hand over.
     pub(crate) fn stops_as_follower(self, leader: u64) {
         tracing::info!(

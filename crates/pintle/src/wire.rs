@@ -158,23 +158,21 @@ fn access(config: &Config) -> Access {
 }
 
 fn options(config: &Config) -> node::Options {
-    let texts = |urls: &[Url]| urls.iter().map(|url| url.as_str().to_owned()).collect();
+    let texts =
+        |urls: &[Url]| -> Vec<String> { urls.iter().map(|url| url.as_str().to_owned()).collect() };
     let members = config.bootstrap.members();
-    let initial_cluster = members.map_or_else(
-        |_| Vec::new(),
-        |members| {
-            let members = members.members().iter();
-            members.map(|(name, urls)| (name.clone(), texts(urls))).collect()
-        },
-    );
+    let bootstrap = members.ok().map(|members| {
+        let members = members.members().iter();
+        let members = members.map(|(name, urls)| (name, texts(urls)));
+        node::Bootstrap::with_new(members, &config.bootstrap.token)
+    });
     node::Options {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         wal_dir: config.wal_dir.clone(),
-        peer_urls: texts(&config.advertise.peer),
         client_urls: texts(&config.advertise.client),
-        initial_cluster,
-        initial_cluster_token: config.bootstrap.token.clone(),
+        bootstrap,
+        force_new_cluster: false,
         tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
         election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),
         pre_vote: config.raft.pre_vote,

@@ -28,7 +28,7 @@ use crate::compactor::Compactor;
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::Who;
-use crate::peers::Others;
+use crate::peers::{Others, Peer};
 use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
@@ -74,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     pub(crate) watchful: Watchful,
     pub(crate) others: Arc<Others>,
+    /// Whom to speak to, too, as long as the log has not told of them.
+    pub(crate) remotes: Vec<Peer>,
     pub(crate) random: Random,
 }
 
@@ -128,8 +130,6 @@ pub(crate) struct Drive {
     answers: HashMap<u64, Pending>,
     /// Requests that wait for somebody to lead.
     held: Vec<Proposal>,
-    /// Likewise those that other members have sent here, and since when.
-    held_forwarded: Vec<(Duration, raft::Message<Payload>)>,
     /// When requests of earlier terms are given up.
     give_up_at: Option<Duration>,
     barrier: Barrier,
@@ -154,8 +154,6 @@ pub(crate) struct Drive {
     /// How many buffers were sealed, and what the last one is to be remembered for.
     seals: u64,
     sealed: Option<Mark>,
-    /// It was said that this member has lost what it had promised.
-    told_of_loss: bool,
     /// After an error nobody knows what is half done: nothing is done any more.
     failed: bool,
 }
@@ -172,7 +170,6 @@ impl Drive {
             beside: Beside::default(),
             answers: HashMap::new(),
             held: Vec::new(),
-            held_forwarded: Vec::new(),
             give_up_at: None,
             barrier: Barrier::default(),
             unsynced: Unsynced::default(),
@@ -189,7 +186,6 @@ impl Drive {
             next_seal: now + pace.batch_interval,
             auto_compaction: None,
             sealed: None,
-            told_of_loss: false,
             failed: false,
         };
         drive.introduce();
@@ -286,14 +282,7 @@ impl Drive {
         if let Some(apply) = ready.apply.take() {
             self.apply(apply)?;
         }
-        let status = self.parts.raft.status();
-        self.parts.standing.committed.set(status.hard_state.commit.0);
-        if let Some(fatal) = status.fatal
-            && !self.told_of_loss
-        {
-            self.told_of_loss = true;
-            self.parts.who.has_lost_its_log(fatal);
-        }
+        self.parts.standing.committed.set(self.parts.raft.status().hard_state.commit.0);
         self.barrier.applied(self.parts.state.applied().index);
         self.ready = ready;
         Ok(())

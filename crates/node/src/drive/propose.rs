@@ -10,7 +10,7 @@ use proto::etcdserverpb::{
     AlarmRequest, AlarmType, CompactionRequest, InternalRaftRequest, LeaseCheckpoint,
     LeaseCheckpointRequest, LeaseRevokeRequest, RequestHeader,
 };
-use raft::{DropReason, Message, StateRole, StepError};
+use raft::{DropReason, StateRole, StepError};
 
 use super::{Drive, Pending};
 use crate::queue::{Order, Proposal};
@@ -21,8 +21,6 @@ use crate::{Error, Fatal, life, metrics};
 const EXPIRED_AT_ONCE: usize = 500;
 /// Requests that may wait for somebody to lead.
 const HELD_LIMIT: usize = 5000;
-/// For how long those of other members may wait.
-const FORWARDED_HELD: Duration = Duration::from_secs(5);
 /// How long after a new leader's first entry a request of an earlier term may still come through:
 /// it may be on its way by the leader of before.
 const LATE: Duration = Duration::from_millis(100);
@@ -50,8 +48,11 @@ impl Drive {
     pub(super) fn propose(&mut self, proposal: Proposal) {
         let Proposal { request, encoded, answer } = proposal;
         let id = request.header.as_ref().map_or(request.id, |header| header.id);
-        let term = self.parts.raft.status().hard_state.term.0;
-        if !self.takes_proposals() && !self.is_sole_voter() {
+        let status = self.parts.raft.status();
+        let term = status.hard_state.term.0;
+        if (status.soft_state.leader.is_none() || status.transferee.is_some())
+            && !self.is_sole_voter()
+        {
             self.hold(Proposal { request, encoded, answer });
             return;
         }
@@ -73,30 +74,6 @@ impl Drive {
         }
     }
 
-    /// Whether somebody leads who takes proposals, as far as this member knows.
-    pub(super) fn takes_proposals(&self) -> bool {
-        let status = self.parts.raft.status();
-        status.soft_state.leader.is_some() && status.transferee.is_none()
-    }
-
-    /// Keeps a request of another member, who has taken this one for the leader, until somebody
-    /// leads; in a hand-over nothing need be lost.
-    pub(super) fn hold_forwarded(&mut self, message: Message<Payload>) {
-        if self.held_forwarded.len() < HELD_LIMIT {
-            self.held_forwarded.push((self.now, message));
-        }
-    }
-
-    fn propose_forwarded(&mut self) {
-        for (since, message) in std::mem::take(&mut self.held_forwarded) {
-            // After so long who has asked has given up.
-            if self.now < since + FORWARDED_HELD {
-                // What is not taken now is lost, as any message may be.
-                let _ = self.parts.raft.step(message);
-            }
-        }
-    }
-
     /// Keeps a request until somebody leads.
     fn hold(&mut self, proposal: Proposal) {
         if self.held.len() >= HELD_LIMIT {
@@ -111,10 +88,11 @@ impl Drive {
 
     /// Proposes what was held, once somebody leads who takes proposals.
     pub(super) fn propose_held(&mut self) {
-        if (self.held.is_empty() && self.held_forwarded.is_empty()) || !self.takes_proposals() {
+        let status = self.parts.raft.status();
+        if self.held.is_empty() || status.soft_state.leader.is_none() || status.transferee.is_some()
+        {
             return;
         }
-        self.propose_forwarded();
         for proposal in std::mem::take(&mut self.held) {
             // Who has stopped waiting must not find it done later.
             if proposal.answer.as_ref().is_none_or(|answer| !answer.is_closed()) {
