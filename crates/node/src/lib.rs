@@ -70,4 +70,4 @@ pub use stepped::Stepped;
 pub const SERVER_VERSION: &str = "3.7.1";
 
 /// Why a member ends that the others say is none of theirs.
-pub(crate) const REMOVED: &str = "the member has been permanently removed from the cluster";
+pub const REMOVED: &str = "the member has been permanently removed from the cluster";

@@ -1,5 +1,6 @@
 //! A member with its threads, on a real directory.
 
+mod begin;
 mod cluster;
 
 use std::path::Path;
