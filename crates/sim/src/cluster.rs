@@ -498,6 +498,7 @@ impl Cluster {
         let pause = Duration::from_millis(20 + self.random.below(400));
         let life = self.hosts[host].life;
         self.timeline.after(pause, Event::Chores { host, life });
+        self.knock(host);
         if let Err(failure) = done {
             return self.failed(host, &failure);
         }

@@ -110,6 +110,18 @@ impl Cluster {
         }
     }
 
+    /// A member tries to keep up its connections, and hears there whether it was removed.
+    pub(super) fn knock(&mut self, host: HostAt) {
+        let peer = self.random.index(self.hosts.len());
+        let Some(member) = &self.hosts[peer].member else { return };
+        let cut = self.network.is_cut(host, peer) || self.network.is_cut(peer, host);
+        let removed = member.views().members.is_removed(MemberId(self.hosts[host].id));
+        if removed && !cut && self.hosts[peer].serves() {
+            let (delay, life) = (self.network.delay(), self.hosts[host].life);
+            self.timeline.after(delay, Event::Removed { host, life });
+        }
+    }
+
     /// Who was removed is told so by whoever knows, and ends.
     pub(super) fn is_refused(&mut self, from: HostAt, to: HostAt, message: &Message) -> bool {
         let Some(member) = &self.hosts[to].member else { return false };

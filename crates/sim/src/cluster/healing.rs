@@ -195,8 +195,11 @@ impl Cluster {
         }
     }
 
+    /// Who watches at a member that was removed is let go when that ends.
     fn watchers_are_done(&self) -> bool {
-        self.watches.iter().all(|watch| watch.is_connected())
+        let members = self.members();
+        let there = |at: Option<(HostAt, u64)>| at.is_some_and(|(at, _)| members.contains(&at));
+        self.watches.iter().all(|watch| watch.is_connected() && there(watch.at))
     }
 
     fn compare_members(&mut self) -> Checked {
