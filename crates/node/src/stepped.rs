@@ -272,11 +272,6 @@ impl Stepped {
         self.booted.drive.state().applied()
     }
 
-    /// Which cluster it belongs to.
-    pub fn cluster_id(&self) -> u64 {
-        self.booted.cluster_id
-    }
-
     /// Who it is.
     pub fn member_id(&self) -> u64 {
         self.booted.member_id
