@@ -59,6 +59,8 @@ pub(crate) struct Pace {
     pub(crate) batch_limit: usize,
     /// Whether members ask whether they could be elected before they begin a term.
     pub(crate) pre_vote: bool,
+    /// Whether what is left of leases is written down also where nobody else would need it.
+    pub(crate) checkpoint_leases: bool,
     /// Applied entries that are kept in memory for members that are a little behind.
     pub(crate) catchup_entries: u64,
 }
