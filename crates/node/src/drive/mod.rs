@@ -59,6 +59,8 @@ pub(crate) struct Pace {
     pub(crate) batch_limit: usize,
     /// Whether members ask whether they could be elected before they begin a term.
     pub(crate) pre_vote: bool,
+    /// Whether what is left of leases is written down also where nobody else would need it.
+    pub(crate) checkpoint_leases: bool,
     /// Applied entries that are kept in memory for members that are a little behind.
     pub(crate) catchup_entries: u64,
 }
@@ -262,7 +264,7 @@ impl Drive {
         let mut ready = std::mem::take(&mut self.ready);
         self.parts.raft.ready(&mut ready).map_err(raft_failure)?;
         if let Some(soft_state) = ready.soft_state.take() {
-            self.soft_state_changed(soft_state);
+            self.soft_state_changed(soft_state)?;
         }
         self.parts.standing.term.set(self.parts.raft.status().hard_state.term.0);
         for read in ready.read_states.drain(..) {
@@ -290,7 +292,7 @@ impl Drive {
         Ok(())
     }
 
-    fn soft_state_changed(&mut self, soft_state: SoftState) {
+    fn soft_state_changed(&mut self, soft_state: SoftState) -> Result<(), Fatal> {
         let leader = soft_state.leader.map_or(0, NodeId::get);
         let before = self.parts.standing.leader.read();
         if leader != 0 && leader != before {
@@ -307,8 +309,12 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+        } else {
+            // Before it can commit anything: who is needed for that may be far behind.
+            self.note_snapshot()?;
         }
         self.note_reads_freely();
+        Ok(())
     }
 
     /// A sole voter that leads and has applied an entry of its own has applied all that was ever
