@@ -427,6 +427,7 @@ impl Cluster {
         if self.is_refused(from, to, &message) {
             return Ok(());
         }
+        self.hosts[to].hears(message.from());
         let message = self.falsified(to, message);
         let Some(member) = self.hosts[to].member.as_mut() else { return Ok(()) };
         let taken = member.deliver(message);

@@ -138,14 +138,18 @@ impl Cluster {
         let members = self.hosts.iter().map(|host| match &host.member {
             Some(member) => {
                 let status = member.raft();
+                let leads = status.soft_state.role == StateRole::Leader;
+                let followers = status.progress.iter().filter(|_| leads);
+                let followers = followers.map(|(id, progress)| format!(" {id}: {progress}"));
                 format!(
-                    "{:x}: {} {} {} last {} applied {}",
+                    "{:x}: {} {} {} last {} applied {}{}",
                     host.id,
                     status.soft_state,
                     status.hard_state,
                     status.config,
                     status.last_index,
-                    member.applied().index
+                    member.applied().index,
+                    followers.collect::<String>()
                 )
             }
             None => format!("{:x}: down", host.id),
@@ -181,6 +185,7 @@ impl Cluster {
         let end = self.now() + RECOVERY;
         loop {
             self.live_until(self.now() + Duration::from_millis(300))?;
+            self.start_who_joined();
             let committed = self.truth.committed();
             let behind = self.members().into_iter().find(|at| {
                 let member = self.hosts[*at].member.as_ref();
