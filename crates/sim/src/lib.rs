@@ -22,10 +22,12 @@
 //!
 //! It never knows sockets and threads.
 //!
-//! Files in reading order: `run`, `recovery`, `asked`, `workload`, `model`, `told`, `reference`,
-//! `watch`, `leases`, `tap`, `digest`, `verdict`.
+//! Files in reading order: `check` (knows no cluster; for histories of real members too), `run`,
+//! `recovery`, `asked`, `workload`, `model`, `told`, `reference`, `watch`, `leases`, `tap`, `digest`,
+//! `verdict`.
 
 mod asked;
+mod check;
 mod digest;
 mod leases;
 mod model;
@@ -39,5 +41,10 @@ mod verdict;
 mod watch;
 mod workload;
 
+pub use check::{
+    Answer, Broken, Change, History, LeasePromise, LeaseRecord, Leniency, LogId, MemberHash,
+    Moment, Operation, Outcome, RaftWatch, Replay, Request, Rule, Says, SeenEvent, WatchRecord,
+    Watcher, check_hashes, check_leases, check_linearizable, check_watch,
+};
 pub use run::{Bug, Plan, Report, run};
 pub use verdict::{Checker, Violation};

@@ -13,12 +13,13 @@ use proto::raftpb::Entry;
 use state::{LeaseId, Renewal};
 
 use crate::asked::{AskedList, Standing};
+use crate::check::Answer;
 use crate::digest::Digest;
 use crate::leases::LeaseWatch;
 use crate::model::Model;
 use crate::reference::Reference;
 use crate::tap::{Attic, Tap};
-use crate::told::{Told, ToldOp};
+use crate::told::Told;
 use crate::verdict::{Checked, Checker, Violation, ensure};
 use crate::watch::Watch;
 use crate::workload::{Around, Workload};
@@ -150,7 +151,7 @@ pub fn run(seed: u64, plan: Plan) -> Result<Report, Violation> {
 #[derive(Debug)]
 pub(crate) struct SeenRange {
     pub(crate) request: RangeRequest,
-    pub(crate) told: ToldOp,
+    pub(crate) told: Answer,
 }
 
 pub(crate) struct Run {
@@ -420,9 +421,9 @@ impl Run {
         let request = self.workload.range(current, compacted);
         match reader.range(&state::range_of(&request)) {
             Ok(ranged) => {
-                let mut told = ToldOp::from(state::RangeReply::from(ranged));
+                let mut told = Answer::from(state::RangeReply::from(ranged));
                 if self.plan.bug == Some(Bug::StrayRow)
-                    && let ToldOp::Range { kvs, .. } = &mut told
+                    && let Answer::Range { kvs, .. } = &mut told
                 {
                     kvs.push(Default::default());
                 }
