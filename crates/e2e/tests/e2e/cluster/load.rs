@@ -48,6 +48,8 @@ pub(crate) struct Told {
     pub(crate) acknowledged: usize,
     /// The longest time in which no write was.
     pub(crate) longest_gap: Duration,
+    /// How often what a client asked another member after an error failed too.
+    pub(crate) failed_twice: usize,
     /// What failed, and how often.
     pub(crate) errors: BTreeMap<String, usize>,
 }
@@ -56,7 +58,12 @@ struct Client {
     number: u64,
     random: Random,
     shared: Arc<Shared>,
-    connection: Option<Grpc>,
+    connection: Option<(SocketAddr, Grpc)>,
+    /// Who has failed last.
+    avoids: Option<SocketAddr>,
+    /// What was asked last has failed.
+    has_failed: bool,
+    failed_twice: usize,
     operations: Vec<Operation>,
     errors: BTreeMap<String, usize>,
     /// The newest revision of keys that it has heard of.
@@ -81,6 +88,9 @@ impl Load {
                 random: random.split(),
                 shared: shared.clone(),
                 connection: None,
+                avoids: None,
+                has_failed: false,
+                failed_twice: 0,
                 operations: Vec::new(),
                 errors: BTreeMap::new(),
                 known: HashMap::new(),
@@ -115,9 +125,11 @@ impl Load {
         self.shared.over.store(true, Ordering::Relaxed);
         let mut history = self.history;
         let mut errors = BTreeMap::new();
+        let mut failed_twice = 0;
         for client in self.clients {
             let client = cluster.runtime().block_on(client).expect("a client does not panic");
             history.operations.extend(client.operations);
+            failed_twice += client.failed_twice;
             for (what, count) in client.errors {
                 *errors.entry(what).or_default() += count;
             }
@@ -137,7 +149,7 @@ impl Load {
             });
         }
         let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
-        Told { history, acknowledged, longest_gap, errors }
+        Told { history, acknowledged, longest_gap, failed_twice, errors }
     }
 }
 
@@ -174,7 +186,7 @@ impl Client {
         if self.random.chance(1, 50) {
             self.connection = None;
         }
-        let Some(grpc) = self.connection().await else { return };
+        let Some((address, grpc)) = self.connection().await else { return };
         let request = self.next_request();
         let called = moment();
         let answer = tokio::time::timeout(PATIENCE, answer(&grpc, &request)).await;
@@ -185,6 +197,8 @@ impl Client {
             Err(_) => Status { code: 4, message: "(no reply) in time".to_owned() },
         };
         self.connection = None;
+        self.avoids = Some(address);
+        self.failed_twice += usize::from(std::mem::replace(&mut self.has_failed, true));
         *self.errors.entry(status.message.clone()).or_default() += 1;
         // A learner does nothing, and a read that fails has done nothing.
         let is_read = matches!(request, Request::Range(_));
@@ -194,20 +208,29 @@ impl Client {
         }
     }
 
-    async fn connection(&mut self) -> Option<Grpc> {
+    /// Who cannot be connected to is not asked, and so has not failed.
+    async fn connection(&mut self) -> Option<(SocketAddr, Grpc)> {
         if self.connection.is_none() {
-            let address = {
-                let endpoints =
-                    self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-                endpoints[self.random.index(endpoints.len())]
-            };
+            let address = self.choose();
             let connecting = tokio::time::timeout(PATIENCE, Grpc::connect(address)).await;
-            self.connection = connecting.ok().and_then(Result::ok);
+            self.connection = connecting.ok().and_then(Result::ok).map(|grpc| (address, grpc));
+            if self.connection.is_none() {
+                self.avoids = Some(address);
+            }
         }
         self.connection.clone()
     }
 
+    fn choose(&mut self) -> SocketAddr {
+        let endpoints = self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = endpoints.clone();
+        others.retain(|address| Some(*address) != self.avoids);
+        let choice = if others.is_empty() { &*endpoints } else { &others };
+        choice[self.random.index(choice.len())]
+    }
+
     fn note(&mut self, called: u64, request: Request, returned: u64, answer: Answer) {
+        self.has_failed = false;
         self.learn(&request, &answer);
         let (client, wrote) = (self.number, has_written(&answer));
         let outcome = Outcome::Answered { returned, answer };
