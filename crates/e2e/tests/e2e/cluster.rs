@@ -4,6 +4,7 @@
 
 mod load;
 mod survive;
+mod watcher;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

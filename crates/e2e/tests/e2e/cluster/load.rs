@@ -1,10 +1,11 @@
 //! Clients of all members that write down what they asked and were told, and whether one store
-//! that does one request after the other could have told them that.
+//! that does one request after the other could have told them that. Some watch meanwhile, and must
+//! have heard of everything in the end.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,10 +15,13 @@ use proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, compare,
     request_op,
 };
-use sim::{Answer, History, Operation, Outcome, Replay, Request};
+use sim::{Answer, History, Operation, Outcome, Replay, Request, Watcher};
 use tokio::task::JoinHandle;
 
+use super::watcher::Watching;
+
 const CLIENTS: u64 = 6;
+const WATCHERS: usize = 2;
 const KEYS: u64 = 12;
 
 /// Clients do not wait for what a member that hangs, or that has lost its leader, may say later.
@@ -30,20 +34,31 @@ const PACE: Duration = Duration::from_millis(5);
 pub(crate) struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<Client>>,
+    watchers: Vec<JoinHandle<Watcher>>,
     history: History,
 }
 
-struct Shared {
+/// What all clients know.
+pub(crate) struct Shared {
     over: AtomicBool,
     /// Writes that were acknowledged.
     acknowledged: AtomicUsize,
+    /// The last revision that there is, 0 while nobody knows.
+    pub(crate) last_revision: AtomicI64,
     /// Where the clients go.
     endpoints: Mutex<Vec<SocketAddr>>,
+}
+
+impl Shared {
+    pub(crate) fn endpoints(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What came of it.
 pub(crate) struct Told {
     history: History,
+    watchers: Vec<Watcher>,
     /// How many writes were acknowledged.
     pub(crate) acknowledged: usize,
     /// The longest time in which no write was.
@@ -79,6 +94,7 @@ impl Load {
         let shared = Arc::new(Shared {
             over: AtomicBool::new(false),
             acknowledged: AtomicUsize::new(0),
+            last_revision: AtomicI64::new(0),
             endpoints: Mutex::new(addresses(cluster)),
         });
         let mut random = Random::new(seed);
@@ -99,17 +115,18 @@ impl Load {
         });
         let clients = clients.collect();
         let revision = reply.header.expect("a reply has a header").revision;
-        Self {
-            shared,
-            clients,
-            history: History { revision, rows: reply.kvs, ..History::default() },
-        }
+        let watchers = (0..WATCHERS).map(|_| {
+            let watching = Watching::new(random.split(), shared.clone(), revision);
+            cluster.runtime().spawn(watching.watch())
+        });
+        let watchers = watchers.collect();
+        let history = History { revision, rows: reply.kvs, ..History::default() };
+        Self { shared, clients, watchers, history }
     }
 
     /// Sends the clients to the members that run now.
     pub(crate) fn follow(&self, cluster: &Cluster) {
-        let mut endpoints = self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        *endpoints = addresses(cluster);
+        *self.shared.endpoints() = addresses(cluster);
     }
 
     /// Waits until so many more writes were acknowledged.
@@ -140,17 +157,34 @@ impl Load {
             let all = e2e::everything(0);
             let reply = cluster.call(at, &all).unwrap_or_else(|status| panic!("m{at}: {status:?}"));
             let outcome = Outcome::Answered { returned: moment(), answer: reply.into() };
-            let client = CLIENTS + at as u64;
-            history.operations.push(Operation {
-                client,
-                called,
-                request: Request::Range(all),
-                outcome,
-            });
+            let (client, request) = (CLIENTS + at as u64, Request::Range(all));
+            history.operations.push(Operation { client, called, request, outcome });
         }
+        let watchers = end_of_watchers(cluster, &self.shared, self.watchers, &history);
         let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
-        Told { history, acknowledged, longest_gap, failed_twice, errors }
+        Told { history, watchers, acknowledged, longest_gap, failed_twice, errors }
     }
+}
+
+/// Watchers go on until they have heard of the last revision that anybody was told.
+fn end_of_watchers(
+    cluster: &Cluster,
+    shared: &Shared,
+    watchers: Vec<JoinHandle<Watcher>>,
+    history: &History,
+) -> Vec<Watcher> {
+    let revisions = history.operations.iter().map(|asked| match &asked.outcome {
+        Outcome::Answered { answer, .. } => answer.revision(),
+        Outcome::Unknown => 0,
+    });
+    shared.last_revision.store(revisions.max().unwrap_or(0), Ordering::Relaxed);
+    let end = |watcher: JoinHandle<Watcher>| {
+        let limit = Duration::from_secs(30);
+        let ended = async { tokio::time::timeout(limit, watcher).await };
+        let watcher = cluster.runtime().block_on(ended);
+        watcher.expect("a watcher hears of everything in time").expect("a watcher does not panic")
+    };
+    watchers.into_iter().map(end).collect()
 }
 
 impl Told {
@@ -168,7 +202,13 @@ impl Told {
             self.longest_gap,
             self.errors,
         );
-        sim::check_linearizable(&self.history).unwrap_or_else(|broken| panic!("{what}: {broken}"))
+        let replay = sim::check_linearizable(&self.history);
+        let replay = replay.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+        for watcher in &self.watchers {
+            let watched = sim::check_watch(watcher, &replay, Some(replay.revision));
+            watched.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+        }
+        replay
     }
 }
 
@@ -222,7 +262,7 @@ impl Client {
     }
 
     fn choose(&mut self) -> SocketAddr {
-        let endpoints = self.shared.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let endpoints = self.shared.endpoints();
         let mut others = endpoints.clone();
         others.retain(|address| Some(*address) != self.avoids);
         let choice = if others.is_empty() { &*endpoints } else { &others };
@@ -334,6 +374,6 @@ fn addresses(cluster: &Cluster) -> Vec<SocketAddr> {
 }
 
 /// Now, in the history's unit.
-fn moment() -> u64 {
+pub(crate) fn moment() -> u64 {
     u64::try_from(e2e::now().as_nanos()).expect("no test takes five hundred years")
 }
