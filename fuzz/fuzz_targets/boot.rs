@@ -12,7 +12,7 @@ use bytes::Bytes;
 use env::{Access, Clock, Disk, ManualClock, SimDisk};
 use fuzz::{byte, chunk, segment};
 use libfuzzer_sys::fuzz_target;
-use node::{AutoCompaction, Options, Stepped, World};
+use node::{AutoCompaction, Bootstrap, Options, Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Metadata, PutRequest};
 use proto::{Message, raftpb, walpb};
 use state::Member;
@@ -117,10 +117,9 @@ fn options() -> Options {
         name: "me".to_owned(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: vec![URL.to_owned()],
         client_urls: Vec::new(),
-        initial_cluster: vec![("me".to_owned(), vec![URL.to_owned()])],
-        initial_cluster_token: String::new(),
+        bootstrap: Some(Bootstrap::with_new([("me", [URL])], "")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,

@@ -17,12 +17,12 @@ use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::{self, Who};
 use crate::opening::Opening;
-use crate::peers::Others;
+use crate::peers::{Others, Peer};
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
-use crate::{Fatal, Options};
+use crate::{Bootstrap, Fatal, Options, force};
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -213,102 +213,101 @@ impl Boot<'_> {
                 self.snap_dir.display()
             )));
         }
-        let (me, members) = self.first_members()?;
-        let member_id = me.id.0;
-        let cluster_id = state::cluster_id(members.iter().map(|member| member.id));
+        let (cluster_id, member_id, raft) = match &self.options.bootstrap {
+            Some(Bootstrap::New { members }) => {
+                let me = self.find_myself(members)?.id.0;
+                (state::cluster_id(ids(members)), me, self.bootstrap(me, members)?)
+            }
+            Some(Bootstrap::Join { cluster_id, member_id, .. }) => {
+                // What it is to know comes from who leads, the members first.
+                let config = self.raft_config(node_id(*member_id)?);
+                let raft = RawNode::new(config, MemStorage::new()).map_err(start_failure)?;
+                (*cluster_id, *member_id, raft)
+            }
+            None => {
+                return Err(Fatal::Bootstrap(format!(
+                    "there is no log in {}, and nothing says how to begin one",
+                    self.wal_dir.display()
+                )));
+            }
+        };
         let metadata =
             Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
-        let wal_options = self.wal_options();
         let disk = Arc::clone(&self.world.disk);
-        let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
-        let raft = self.bootstrap(&me, &members)?;
+        let wal = Wal::create_with(disk, &self.wal_dir, &metadata, self.wal_options())?;
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
     }
 
+    /// The first entries of a new cluster's log are its members, by their ids: every member begins
+    /// with the same ones.
     fn bootstrap(
         &self,
-        me: &Member,
+        me: u64,
         members: &[Member],
     ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let mut members: Vec<_> = members.iter().collect();
+        members.sort_by_key(|member| member.id);
         let mut first = Vec::new();
         for member in members {
             let context = Payload::from(bytes::Bytes::from(member.to_json()));
             first.push((node_id(member.id.0)?, Some(context)));
         }
-        RawNode::bootstrap(self.raft_config(node_id(me.id.0)?), MemStorage::new(), first)
+        RawNode::bootstrap(self.raft_config(node_id(me)?), MemStorage::new(), first)
             .map_err(start_failure)
     }
 
-    /// This member, and all members of a new cluster by their ids.
-    fn first_members(&self) -> Result<(Member, Vec<Member>), Fatal> {
-        let me = self.find_myself()?;
-        let token = &self.options.initial_cluster_token;
-        let mut members: Vec<Member> = self
-            .options
-            .initial_cluster
-            .iter()
-            .map(|(name, urls)| {
-                let mut urls = urls.clone();
-                urls.sort();
-                let id = state::member_id(&urls, token, None);
-                Member { id, peer_urls: urls, name: name.clone(), ..Member::default() }
-            })
-            .collect();
-        members.sort_by_key(|member| member.id);
-        Ok((me, members))
-    }
-
-    /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
-    fn find_myself(&self) -> Result<Member, Fatal> {
-        let Options { name, initial_cluster, peer_urls, initial_cluster_token, .. } = self.options;
-        let Some((_, urls)) = initial_cluster.iter().find(|(member, _)| member == name) else {
-            return Err(Fatal::Bootstrap(format!(
-                "couldn't find local name \"{name}\" in the initial cluster configuration"
-            )));
-        };
-        let mut advertised = peer_urls.clone();
-        advertised.sort();
-        let mut urls = urls.clone();
-        urls.sort();
-        if advertised != urls {
-            return Err(Fatal::Bootstrap(format!(
-                "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
-                urls.join(","),
-                advertised.join(",")
-            )));
-        }
-        let id = state::member_id(&urls, initial_cluster_token, None);
-        Ok(Member { id, peer_urls: urls, name: name.clone(), ..Member::default() })
+    /// This member among the first ones.
+    fn find_myself<'a>(&self, members: &'a [Member]) -> Result<&'a Member, Fatal> {
+        let name = &self.options.name;
+        members.iter().find(|member| member.name == *name).ok_or_else(|| {
+            Fatal::Bootstrap(format!(
+                "couldn't find local name {name:?} in the initial cluster configuration"
+            ))
+        })
     }
 
     /// A member that has lived before.
     fn restart(&self, snapshot: SnapshotMark, state: &State) -> Result<Log, Fatal> {
         let disk = Arc::clone(&self.world.disk);
-        let (wal, recovered) = Wal::open_with(disk, &self.wal_dir, snapshot, self.wal_options())?;
+        let (mut wal, recovered) =
+            Wal::open_with(disk, &self.wal_dir, snapshot, self.wal_options())?;
         let metadata = Metadata::decode(recovered.metadata.clone())
             .map_err(|error| Fatal::Metadata(error.to_string()))?;
         let (cluster_id, member_id) = (metadata.cluster_id(), metadata.node_id());
-        let nothing_promised =
-            snapshot.index == 0 && recovered.entries.is_empty() && recovered.hard_state.term() == 0;
         check_belongs_together(snapshot, &recovered, state)?;
-        let raft = if nothing_promised {
-            // The first start was cut short before anything of it was durable.
-            let (me, members) = self.first_members()?;
-            self.check_is_ours(&me, cluster_id, member_id)?;
-            self.bootstrap(&me, &members)?
-        } else {
-            self.recover(snapshot, recovered, state, node_id(member_id)?)?
+        // Whoever voted, or took in an entry of a leader, has noted a term first.
+        let nothing_promised =
+            snapshot.index == 0 && recovered.hard_state.term() == 0 && state.applied().index == 0;
+        let raft = match &self.options.bootstrap {
+            // The first start was cut short before all of it was durable.
+            Some(Bootstrap::New { members }) if nothing_promised => {
+                let me = self.find_myself(members)?;
+                self.check_is_ours(me, members, cluster_id, member_id)?;
+                self.bootstrap(me.id.0, members)?
+            }
+            _ => {
+                let recovered = match self.options.force_new_cluster {
+                    true => force::alone(recovered, state, member_id, &mut wal)?,
+                    false => recovered,
+                };
+                self.recover(snapshot, recovered, state, node_id(member_id)?)?
+            }
         };
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
     }
 
-    /// A log that nothing was written to yet is taken up only by who began it: it says who it
+    /// A log that nothing was promised in yet is taken up only by who began it: it says who it
     /// belongs to, and the next start believes it.
-    fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
-        if me.id.0 == member_id {
+    fn check_is_ours(
+        &self,
+        me: &Member,
+        members: &[Member],
+        cluster_id: u64,
+        member_id: u64,
+    ) -> Result<(), Fatal> {
+        if me.id.0 == member_id && state::cluster_id(ids(members)) == cluster_id {
             return Ok(());
         }
-        let _ = cluster_id;
         Err(Fatal::Bootstrap(format!(
             "the log in {} was begun for member {member_id:x} of cluster {cluster_id:x}, not for \
              member {}: start with the URLs and the token of then, or remove it, for nothing is \
@@ -350,12 +349,24 @@ impl Boot<'_> {
         }
     }
 
+    /// Who there is to speak to before the log tells of the members.
+    fn remotes(&self) -> Vec<Peer> {
+        match &self.options.bootstrap {
+            Some(Bootstrap::New { members } | Bootstrap::Join { members, .. }) => members
+                .iter()
+                .map(|member| Peer { id: member.id.0, urls: member.peer_urls.clone() })
+                .collect(),
+            None => Vec::new(),
+        }
+    }
+
     fn wal_options(&self) -> wal::Options {
         wal::Options { sync: !self.options.no_fsync, segment_bytes: self.segment_bytes }
     }
 
     fn assemble(self, state: State, log: Log) -> Booted {
         let Log { wal, raft, cluster_id, member_id, snapshot_index } = log;
+        let remotes = self.remotes();
         let now = self.world.clock.now();
         let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
         let standing = Arc::new(Standing::default());
@@ -394,6 +405,7 @@ impl Boot<'_> {
             snapshots,
             watchful: watchful.clone(),
             others: Arc::clone(&others),
+            remotes,
             random,
         };
         let pace = Pace {
@@ -401,6 +413,7 @@ impl Boot<'_> {
             election_timeout: self.options.tick * self.options.election_ticks,
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
+            pre_vote: self.options.pre_vote,
             catchup_entries: self.options.catchup_entries,
         };
         let mut drive = Drive::new(parts, pace, now);
@@ -455,6 +468,10 @@ fn configuration(state: &State) -> Result<ConfState, Fatal> {
 
 fn raftpb_index(entry: &proto::raftpb::Entry) -> u64 {
     entry.index()
+}
+
+fn ids(members: &[Member]) -> impl Iterator<Item = state::MemberId> {
+    members.iter().map(|member| member.id)
 }
 
 fn node_id(id: u64) -> Result<NodeId, Fatal> {

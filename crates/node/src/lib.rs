@@ -27,6 +27,7 @@ mod defragment;
 mod describe;
 mod drive;
 mod error;
+mod force;
 mod ids;
 mod inbound;
 mod leases;
@@ -58,14 +59,15 @@ pub use error::{Error, Fatal};
 pub use leases::LeaseStanding;
 pub use mvcc::HashKv;
 pub use node::{Image, Node};
-pub use options::{Feature, Options};
+pub use options::{Bootstrap, Feature, Options};
 pub use peers::{AskError, Asked, Peer, PeerVersion, Peers};
 pub use receive::IncomingSnapshot;
 pub use running::Running;
+pub use state::{Member, MemberId};
 pub use stepped::Stepped;
 
 /// The version of etcd that this member is.
 pub const SERVER_VERSION: &str = "3.7.1";
 
 /// Why a member ends that the others say is none of theirs.
-pub(crate) const REMOVED: &str = "the member has been permanently removed from the cluster";
+pub const REMOVED: &str = "the member has been permanently removed from the cluster";

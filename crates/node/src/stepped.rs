@@ -262,6 +262,11 @@ impl Stepped {
         self.booted.drive.state().applied()
     }
 
+    /// Which cluster it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.booted.cluster_id
+    }
+
     /// Who it is.
     pub fn member_id(&self) -> u64 {
         self.booted.member_id
@@ -281,7 +286,7 @@ mod tests {
     use proto::etcdserverpb::PutRequest;
 
     use super::*;
-    use crate::AutoCompaction;
+    use crate::{AutoCompaction, Bootstrap};
 
     fn boot(disk: &SimDisk, clock: &ManualClock) -> Stepped {
         try_boot(disk, clock).expect("a member")
@@ -300,15 +305,13 @@ mod tests {
     }
 
     fn options(url: &str) -> Options {
-        let url = url.to_owned();
         Options {
             name: "alone".to_owned(),
             data_dir: PathBuf::from("/srv/etcd/data"),
             wal_dir: None,
-            peer_urls: vec![url.clone()],
             client_urls: Vec::new(),
-            initial_cluster: vec![("alone".to_owned(), vec![url])],
-            initial_cluster_token: String::new(),
+            bootstrap: Some(Bootstrap::with_new([("alone", [url])], "")),
+            force_new_cluster: false,
             tick: Duration::from_millis(100),
             election_ticks: 10,
             pre_vote: true,

@@ -261,8 +261,8 @@ fn first_members(config: &Config) -> Result<Option<InitialCluster>, String> {
     }
     let members = config.bootstrap.members();
     let members = members.map_err(|error| format!("error setting up initial cluster: {error}"))?;
-    if config.bootstrap.state == ClusterState::Existing || members.members().len() > 1 {
-        return Err("a cluster of several members is not built yet in pintle".to_owned());
+    if config.bootstrap.state == ClusterState::Existing {
+        return Err("joining a cluster is not built yet in pintle".to_owned());
     }
     Ok(Some(members))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Call, Clock as _, ManualClock, Random, SimDisk};
-use node::{AutoCompaction, Error, Fatal, Options, Stepped, World};
+use node::{AutoCompaction, Bootstrap, Error, Fatal, Options, Stepped, World};
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, RangeRequest,
 };
@@ -490,15 +490,14 @@ impl Run {
 }
 
 fn options(random: &mut Random) -> Options {
-    let url = "http://localhost:2380".to_owned();
+    let url = "http://localhost:2380";
     Options {
         name: "simulated".to_owned(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: vec![url.clone()],
         client_urls: Vec::new(),
-        initial_cluster: vec![("simulated".to_owned(), vec![url])],
-        initial_cluster_token: "simulation".to_owned(),
+        bootstrap: Some(Bootstrap::with_new([("simulated", [url])], "simulation")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: random.chance(1, 2),

@@ -105,15 +105,14 @@ fn node() -> node::Node {
 }
 
 fn options() -> node::Options {
-    let url = "http://127.0.0.1:2380".to_owned();
+    let url = "http://127.0.0.1:2380";
     node::Options {
         name: "n1".to_owned(),
         data_dir: "/data".into(),
         wal_dir: None,
-        peer_urls: vec![url.clone()],
         client_urls: vec![],
-        initial_cluster: vec![("n1".to_owned(), vec![url])],
-        initial_cluster_token: String::new(),
+        bootstrap: Some(node::Bootstrap::with_new([("n1", [url])], "")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,

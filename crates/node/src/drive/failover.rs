@@ -35,7 +35,8 @@ impl Drive {
     /// The connection to a member has broken.
     pub(super) fn lost(&mut self, id: NodeId) {
         self.parts.raft.report_unreachable(id);
-        if self.leader() != Some(id) {
+        // Without pre-vote, to ask is to begin a term, which no leader survives.
+        if self.leader() != Some(id) || !self.pace.pre_vote {
             return;
         }
         self.parts.raft.forget_leader();

@@ -183,6 +183,9 @@ impl Drive {
         if due && self.seal() {
             self.beside.commit = true;
             self.next_seal = now + self.pace.batch_interval;
+        } else if self.snapshots_out.wants_image() && self.is_committed() {
+            // The db file has all there is, and no commit will come of its own.
+            self.mark_for_sending();
         }
     }
 
@@ -192,8 +195,20 @@ impl Drive {
             self.seals += 1;
             self.sealed = self.parts.snapshots.mark(&self.parts.state);
             self.mark_for_sending();
+        } else if self.snapshots_out.wants_image()
+            && self.parts.state.views().backend.commits() == self.seals
+        {
+            // Nothing was written lately: the db file has all there is.
+            self.mark_for_sending();
+            self.send_snapshots();
         }
         sealed
+    }
+
+    /// Whether the db file has all that was applied.
+    fn is_committed(&self) -> bool {
+        let backend = &self.parts.state.views().backend;
+        backend.pending().ops == 0 && backend.commits() == self.seals
     }
 
     /// Once the db file has everything up to an index, the log before it may go, and the file may

@@ -28,7 +28,7 @@ use crate::compactor::Compactor;
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::Who;
-use crate::peers::Others;
+use crate::peers::{Others, Peer};
 use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
@@ -55,6 +55,8 @@ pub(crate) struct Pace {
     pub(crate) election_timeout: Duration,
     pub(crate) batch_interval: Duration,
     pub(crate) batch_limit: usize,
+    /// Whether members ask whether they could be elected before they begin a term.
+    pub(crate) pre_vote: bool,
     /// Applied entries that are kept in memory for members that are a little behind.
     pub(crate) catchup_entries: u64,
 }
@@ -72,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) snapshots: Snapshots,
     pub(crate) watchful: Watchful,
     pub(crate) others: Arc<Others>,
+    /// Whom to speak to, too, as long as the log has not told of them.
+    pub(crate) remotes: Vec<Peer>,
     pub(crate) random: Random,
 }
 
@@ -221,9 +225,12 @@ impl Drive {
         }
         self.barrier.add(&mut input.reads);
         self.rounds()?;
-        if self.is_sole_voter() && self.leader().is_none() {
+        let role = self.parts.raft.status().soft_state.role;
+        if self.is_sole_voter() && self.leader().is_none() && role == StateRole::Follower {
             // A single voter need not wait whether somebody else leads; refused while committed
-            // changes of membership are not applied, the next step then tries again.
+            // changes of membership are not applied, the next step then tries again. Who has
+            // voted for itself already waits until that is synced: one more term would be one
+            // more vote to sync, for ever where steps come faster than syncs.
             if self.parts.raft.campaign().is_ok() {
                 self.rounds()?;
             }

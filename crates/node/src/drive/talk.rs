@@ -141,10 +141,18 @@ impl Drive {
         let learns = self.parts.state.views().members.is_learner(state::MemberId(me));
         self.parts.standing.learner.set(learns);
         let Some(others) = self.parts.others.get() else { return };
-        let members = self.parts.state.views().members.list().into_iter();
-        let peers = members
-            .filter(|member| member.id.0 != me)
-            .map(|member| Peer { id: member.id.0, urls: member.peer_urls });
-        others.set(peers.collect());
+        let views = &self.parts.state.views().members;
+        let members = views.list().into_iter();
+        let mut peers: Vec<_> =
+            members.map(|member| Peer { id: member.id.0, urls: member.peer_urls }).collect();
+        // Who joins must be able to answer a leader of whom his log tells only later.
+        for remote in &self.parts.remotes {
+            let told = peers.iter().any(|peer| peer.id == remote.id);
+            if !told && !views.is_removed(state::MemberId(remote.id)) {
+                peers.push(remote.clone());
+            }
+        }
+        peers.retain(|peer| peer.id != me);
+        others.set(peers);
     }
 }

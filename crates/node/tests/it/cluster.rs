@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock as _, ManualClock, SimDisk};
-use node::{AskError, Asked, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers};
+use node::{
+    AskError, Asked, Bootstrap, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers,
+};
 use node::{Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Member, PutRequest};
 use proto::raftpb;
@@ -18,10 +20,10 @@ const STEP: Duration = Duration::from_millis(10);
 
 /// Keeps what a member says until it is delivered.
 #[derive(Default)]
-struct Outbox {
+pub(crate) struct Outbox {
     messages: Mutex<Vec<raftpb::Message>>,
     snapshots: Mutex<Vec<(raftpb::Message, Vec<u8>)>>,
-    others: Mutex<Vec<Peer>>,
+    pub(crate) others: Mutex<Vec<Peer>>,
 }
 
 impl Peers for Outbox {
@@ -66,35 +68,34 @@ fn unasked<T: Send + 'static>() -> Asked<T> {
     Box::pin(async { Err(AskError::Unreachable("nobody asks here".to_owned())) })
 }
 
-struct Place {
-    disk: SimDisk,
-    clock: ManualClock,
-    options: Options,
-    outbox: Arc<Outbox>,
+pub(crate) struct Place {
+    pub(crate) disk: SimDisk,
+    pub(crate) clock: ManualClock,
+    pub(crate) options: Options,
+    pub(crate) outbox: Arc<Outbox>,
     /// `None` while it is down.
-    stepped: Option<Stepped>,
-    cut_off: bool,
+    pub(crate) stepped: Option<Stepped>,
+    pub(crate) cut_off: bool,
 }
 
-struct Group {
-    places: Vec<Place>,
-    outcomes: BTreeMap<u64, Result<i64, String>>,
+pub(crate) struct Group {
+    pub(crate) places: Vec<Place>,
+    pub(crate) outcomes: BTreeMap<u64, Result<i64, String>>,
     reads: BTreeMap<u64, bool>,
 }
 
-fn url(number: usize) -> String {
+pub(crate) fn url(number: usize) -> String {
     format!("http://m{number}:2380")
 }
 
 impl Group {
-    fn new(members: usize) -> Self {
+    pub(crate) fn new(members: usize) -> Self {
         let initial: Vec<_> = (0..members).map(|it| (format!("m{it}"), vec![url(it)])).collect();
         let places = (0..members).map(|number| {
             let options = Options {
                 name: format!("m{number}"),
                 data_dir: PathBuf::from("/srv/data"),
-                peer_urls: vec![url(number)],
-                initial_cluster: initial.clone(),
+                bootstrap: Some(Bootstrap::with_new(initial.clone(), "etcd-cluster")),
                 snapshot_count: 10,
                 catchup_entries: 5,
                 ..super::options(&PathBuf::from("/srv/data"))
@@ -112,7 +113,7 @@ impl Group {
         group
     }
 
-    fn start(&mut self, number: usize) {
+    pub(crate) fn start(&mut self, number: usize) {
         let place = &mut self.places[number];
         let world =
             World { disk: Arc::new(place.disk.clone()), clock: Arc::new(place.clock.clone()) };
@@ -122,12 +123,12 @@ impl Group {
         place.stepped = Some(stepped);
     }
 
-    fn at(&mut self, number: usize) -> &mut Stepped {
+    pub(crate) fn at(&mut self, number: usize) -> &mut Stepped {
         self.places[number].stepped.as_mut().expect("it runs")
     }
 
     /// Takes a member down and lets the others see its connections break.
-    fn kill(&mut self, number: usize) {
+    pub(crate) fn kill(&mut self, number: usize) {
         let id = self.at(number).member_id();
         self.places[number].stepped = None;
         for place in &mut self.places {
@@ -137,7 +138,7 @@ impl Group {
         }
     }
 
-    fn round(&mut self) {
+    pub(crate) fn round(&mut self) {
         for place in &mut self.places {
             place.clock.advance(STEP);
             let Some(stepped) = &mut place.stepped else { continue };
@@ -188,7 +189,7 @@ impl Group {
     }
 
     /// Plays until it is so; how long that took.
-    fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
+    pub(crate) fn until(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Duration {
         for round in 0..2000 {
             if so(self) {
                 return STEP * round;
@@ -198,24 +199,24 @@ impl Group {
         panic!("never: {what}");
     }
 
-    fn leader(&self) -> Option<usize> {
+    pub(crate) fn leader(&self) -> Option<usize> {
         self.places
             .iter()
             .position(|place| !place.cut_off && place.stepped.as_ref().is_some_and(Stepped::leads))
     }
 
-    fn put(&mut self, number: usize, key: &'static str) -> u64 {
+    pub(crate) fn put(&mut self, number: usize, key: &'static str) -> u64 {
         let key = Bytes::from_static(key.as_bytes());
         let put = PutRequest { value: key.clone(), key, ..PutRequest::default() };
         self.at(number).propose(InternalRaftRequest { put: Some(put), ..Default::default() })
     }
 
-    fn revisions(&self) -> Vec<i64> {
+    pub(crate) fn revisions(&self) -> Vec<i64> {
         let running = self.places.iter().filter_map(|place| place.stepped.as_ref());
         running.map(|stepped| stepped.views().reader.current_revision()).collect()
     }
 
-    fn agree(&self) -> bool {
+    pub(crate) fn agree(&self) -> bool {
         let revisions = self.revisions();
         revisions.iter().all(|revision| *revision == revisions[0])
     }

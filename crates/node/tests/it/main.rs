@@ -1,5 +1,6 @@
 //! A member with its threads, on a real directory.
 
+mod begin;
 mod cluster;
 
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{RealClock, RealDisk};
-use node::{AutoCompaction, Error, Options, Running, World};
+use node::{AutoCompaction, Bootstrap, Error, Options, Running, World};
 use proto::etcdserverpb::{
     AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserGrantRoleRequest,
     InternalRaftRequest, PutRequest, RangeRequest,
@@ -24,10 +25,9 @@ fn options(data_dir: &Path) -> Options {
         name: "n1".to_owned(),
         data_dir: data_dir.to_owned(),
         wal_dir: None,
-        peer_urls: vec![PEER_URL.to_owned()],
         client_urls: vec!["http://127.0.0.1:2379".to_owned()],
-        initial_cluster: vec![("n1".to_owned(), vec![PEER_URL.to_owned()])],
-        initial_cluster_token: "etcd-cluster".to_owned(),
+        bootstrap: Some(Bootstrap::with_new([("n1", [PEER_URL])], "etcd-cluster")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
