@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use state::member_id;
 use tokio::runtime::Runtime;
 
@@ -132,6 +133,11 @@ impl Cluster {
         (0..self.seats.len()).filter(runs).collect()
     }
 
+    /// Gives a member one more flag, from its next start on.
+    pub fn add_flag(&mut self, at: usize, flag: &str) {
+        self.seats[at].member.add_flag(flag);
+    }
+
     /// A folder for what else a test needs.
     pub fn scratch(&self) -> &Scratch {
         &self.scratch
@@ -145,6 +151,11 @@ impl Cluster {
     /// Asks a member to stop (SIGTERM) and waits until it has.
     pub fn stop(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
         self.seats[at].member.stop()
+    }
+
+    /// Removes what a member has on its disk. It must have ended.
+    pub fn wipe(&self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].member.wipe()
     }
 
     /// Starts a member that has ended, on what it has, and waits until it serves.
@@ -163,6 +174,15 @@ impl Cluster {
     pub fn begin_restart(&mut self, at: usize) -> anyhow::Result<()> {
         let server = self.seats[at].member.server().clone();
         self.spawn(at, &server)
+    }
+
+    /// Waits until a member has ended by itself.
+    pub fn wait_until_it_ends(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
+        let member = &mut self.seats[at].member;
+        let ended = crate::wait::until(PATIENCE, || member.ended());
+        let ended = ended.with_context(|| format!("m{at} does not end\n{}", member.log_tail()))?;
+        member.kill()?;
+        Ok(ended)
     }
 
     /// Waits until a member serves that was started.

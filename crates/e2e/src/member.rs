@@ -85,6 +85,11 @@ impl Member {
         self.identity = identity;
     }
 
+    /// One more flag from its next start on; of two for one thing the last one counts.
+    pub(crate) fn add_flag(&mut self, flag: &str) {
+        self.flags.push(flag.to_owned());
+    }
+
     /// Asks it to stop and waits until it has.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         self.signal(Signal::TERM)?;

@@ -2,7 +2,10 @@
 //!
 //! The long form: `PINTLE_ROUNDS=50 cargo test --release -p e2e cluster -- --nocapture`.
 
+mod change;
+mod failover;
 mod load;
+mod mixed;
 mod survive;
 mod watcher;
 
