@@ -12,9 +12,9 @@ use crate::programs::Server;
 use crate::wait;
 
 impl Cluster {
-    /// The members as one that runs knows them.
+    /// The members as they are now.
     pub fn list(&self) -> anyhow::Result<Vec<Listed>> {
-        let request = MemberListRequest { linearizable: false };
+        let request = MemberListRequest { linearizable: true };
         for at in self.running() {
             if let Ok(reply) = self.call(at, &request) {
                 return Ok(reply.members);

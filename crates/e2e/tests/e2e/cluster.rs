@@ -3,7 +3,9 @@
 //! The long form: `PINTLE_ROUNDS=50 cargo test --release -p e2e cluster -- --nocapture`.
 
 mod change;
+mod ctl;
 mod failover;
+mod lease;
 mod load;
 mod mixed;
 mod survive;
