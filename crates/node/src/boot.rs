@@ -370,10 +370,9 @@ impl Boot<'_> {
         let now = self.world.clock.now();
         let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
         let standing = Arc::new(Standing::default());
-        let checkpoint = self.options.has("LeaseCheckpoint");
         let expiry = ExpiryOptions {
             retry: self.options.request_timeout(),
-            checkpoint_interval: checkpoint.then_some(CHECKPOINT_INTERVAL),
+            checkpoint_interval: Some(CHECKPOINT_INTERVAL),
             ..ExpiryOptions::default()
         };
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
@@ -414,6 +413,7 @@ impl Boot<'_> {
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
             pre_vote: self.options.pre_vote,
+            checkpoint_leases: self.options.has("LeaseCheckpoint"),
             catchup_entries: self.options.catchup_entries,
         };
         let mut drive = Drive::new(parts, pace, now);

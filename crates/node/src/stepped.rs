@@ -219,6 +219,11 @@ impl Stepped {
         self.booted.drive.sync_here(here);
     }
 
+    /// The number of the sync that the log waits for.
+    pub fn next_sync(&self) -> Option<u64> {
+        self.syncs.front().map(|(number, _)| *number)
+    }
+
     /// Makes the sync that the log waits for, where there is one; whether there was.
     pub fn sync(&mut self) -> bool {
         let Some((number, job)) = self.syncs.pop_front() else { return false };
@@ -242,6 +247,11 @@ impl Stepped {
         self.booted.drive.log_ids()
     }
 
+    /// An entry of its log, where it is in memory.
+    pub fn entry(&self, index: u64) -> Option<raftpb::Entry> {
+        self.booted.drive.log_entry(index)
+    }
+
     /// Renews a lease.
     pub fn renew_lease(&self, now: Duration, id: LeaseId) -> Renewal {
         self.booted.clockwork.look().renew(now, id)
@@ -262,14 +272,14 @@ impl Stepped {
         self.booted.drive.state().applied()
     }
 
-    /// Which cluster it belongs to.
-    pub fn cluster_id(&self) -> u64 {
-        self.booted.cluster_id
-    }
-
     /// Who it is.
     pub fn member_id(&self) -> u64 {
         self.booted.member_id
+    }
+
+    /// Which cluster it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.booted.cluster_id
     }
 
     /// What readers see.

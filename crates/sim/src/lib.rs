@@ -28,6 +28,7 @@
 
 mod asked;
 mod check;
+mod cluster;
 mod digest;
 mod leases;
 mod model;
@@ -46,5 +47,6 @@ pub use check::{
     Moment, Operation, Outcome, RaftWatch, Replay, Request, Rule, Says, SeenEvent, WatchRecord,
     Watcher, check_hashes, check_leases, check_linearizable, check_watch,
 };
+pub use cluster::{ClusterBug, ClusterPlan, ClusterReport, Story, run_cluster};
 pub use run::{Bug, Plan, Report, run};
 pub use verdict::{Checker, Violation};

@@ -314,7 +314,7 @@ impl Run {
 }
 
 /// What readers see against what they should.
-fn compare(views: &Views, model: &Model, revisions: &[i64]) -> Checked {
+pub(crate) fn compare(views: &Views, model: &Model, revisions: &[i64]) -> Checked {
     let reader = &views.reader;
     let numbers = (reader.current_revision(), reader.compact_revision());
     let expected = (model.revision(), model.compacted);

@@ -46,6 +46,7 @@ impl Watch {
                 WatchContent::Events(events) => {
                     taken += events.len() as u64;
                     self.seen.extend(events.iter().map(|event| SeenEvent {
+                        at: 0,
                         deleted: event.event.kind == EventKind::Delete,
                         kv: decoded(&event.event.kv),
                     }));

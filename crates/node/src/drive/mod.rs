@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use env::Random;
 use mvcc::CompactJob;
-use raft::{HardState, MemStorage, NodeId, RawNode, Ready, SoftState, StateRole};
+use raft::{
+    HardState, LogIndex, MemStorage, NodeId, RawNode, Ready, SoftState, StateRole, Storage as _,
+};
 use state::{Reply, State};
 use wal::Wal;
 
@@ -33,7 +35,7 @@ use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
 use crate::watchful::Watchful;
-use crate::wire::Payload;
+use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
@@ -57,6 +59,8 @@ pub(crate) struct Pace {
     pub(crate) batch_limit: usize,
     /// Whether members ask whether they could be elected before they begin a term.
     pub(crate) pre_vote: bool,
+    /// Whether what is left of leases is written down also where nobody else would need it.
+    pub(crate) checkpoint_leases: bool,
     /// Applied entries that are kept in memory for members that are a little behind.
     pub(crate) catchup_entries: u64,
 }
@@ -260,7 +264,7 @@ impl Drive {
         let mut ready = std::mem::take(&mut self.ready);
         self.parts.raft.ready(&mut ready).map_err(raft_failure)?;
         if let Some(soft_state) = ready.soft_state.take() {
-            self.soft_state_changed(soft_state);
+            self.soft_state_changed(soft_state)?;
         }
         self.parts.standing.term.set(self.parts.raft.status().hard_state.term.0);
         for read in ready.read_states.drain(..) {
@@ -288,7 +292,7 @@ impl Drive {
         Ok(())
     }
 
-    fn soft_state_changed(&mut self, soft_state: SoftState) {
+    fn soft_state_changed(&mut self, soft_state: SoftState) -> Result<(), Fatal> {
         let leader = soft_state.leader.map_or(0, NodeId::get);
         let before = self.parts.standing.leader.read();
         if leader != 0 && leader != before {
@@ -305,8 +309,12 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+        } else {
+            // Before it can commit anything: who is needed for that may be far behind.
+            self.note_snapshot()?;
         }
         self.note_reads_freely();
+        Ok(())
     }
 
     /// A sole voter that leads and has applied an entry of its own has applied all that was ever
@@ -395,6 +403,22 @@ impl Drive {
     pub(crate) fn log_ids(&self) -> Vec<(u64, u64)> {
         let entries = self.parts.raft.storage().iter();
         entries.map(|entry| (entry.id.index.0, entry.id.term.0)).collect()
+    }
+
+    /// An entry in memory.
+    pub(crate) fn log_entry(&self, index: u64) -> Option<proto::raftpb::Entry> {
+        let mut found = Vec::new();
+        let at = LogIndex(index);
+        self.parts.raft.storage().entries(at..at.next(), u64::MAX, &mut found).ok()?;
+        found.pop().map(|entry| {
+            let (kind, data) = wire::entry_data(&entry.body);
+            proto::raftpb::Entry {
+                r#type: Some(kind as i32),
+                term: Some(entry.id.term.0),
+                index: Some(entry.id.index.0),
+                data: (!data.is_empty()).then_some(data),
+            }
+        })
     }
 
     fn pass_time(&mut self) {

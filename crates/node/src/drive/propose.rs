@@ -12,11 +12,15 @@ use proto::etcdserverpb::{
 };
 use raft::{DropReason, StateRole, StepError};
 
+use state::Version;
+
 use super::{Drive, Pending};
 use crate::queue::{Order, Proposal};
 use crate::wire::Payload;
 use crate::{Error, Fatal, life, metrics};
 
+/// Since this version members keep checkpoints of leases in their files.
+const CHECKPOINTS_ARE_KEPT: Version = Version::new(3, 6);
 /// Leases that one look lets expire.
 const EXPIRED_AT_ONCE: usize = 500;
 /// Requests that may wait for somebody to lead.
@@ -124,9 +128,14 @@ impl Drive {
 
     pub(super) fn expire_leases(&mut self) {
         let now = self.now;
+        let checkpoint = self.pace.checkpoint_leases || self.others_need_checkpoints();
         let (expired, checkpoints) = {
             let mut expiry = self.parts.clockwork.look();
-            (expiry.expired(now, EXPIRED_AT_ONCE), expiry.due_checkpoints(now, EXPIRED_AT_ONCE))
+            let due = match checkpoint {
+                true => expiry.due_checkpoints(now, EXPIRED_AT_ONCE),
+                false => Vec::new(),
+            };
+            (expiry.expired(now, EXPIRED_AT_ONCE), due)
         };
         for id in expired {
             metrics::LEASES_EXPIRED.inc();
@@ -146,6 +155,13 @@ impl Drive {
                 ..Default::default()
             });
         }
+    }
+
+    /// Whether another member may lead some day, and would give every lease its whole time again
+    /// if it did not know what was left; and whether all members keep what they are told of that.
+    fn others_need_checkpoints(&self) -> bool {
+        let agreed = self.parts.state.views().members.cluster_version();
+        !self.is_sole_voter() && agreed.is_some_and(|version| version >= CHECKPOINTS_ARE_KEPT)
     }
 
     pub(super) fn compact_if_due(&mut self) {

@@ -63,6 +63,8 @@ pub struct Operation {
 /// A change that some watcher has seen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenEvent {
+    /// When it was there.
+    pub at: Moment,
     /// A deletion, of which only key and revision are known.
     pub deleted: bool,
     /// What was seen.

@@ -43,16 +43,18 @@ pub struct Replay {
 /// Explains a history, or says why it cannot be explained.
 pub fn check_linearizable(history: &History) -> Result<Replay, Broken> {
     let operations: Vec<&Operation> = history.operations.iter().collect();
-    let floors = floors(&operations);
+    let floors = floors(&operations, history);
     let mut search = Search::new(history, &operations, floors)?;
     search.check_time()?;
     search.go()?;
     Ok(search.into_replay(history.compacted))
 }
 
-/// For each operation the newest revision that was answered before it was asked.
-fn floors(operations: &[&Operation]) -> Vec<i64> {
-    let mut answered: Vec<(Moment, i64)> = Vec::new();
+/// For each operation the newest revision that anybody knew of before it was asked.
+fn floors(operations: &[&Operation], history: &History) -> Vec<i64> {
+    let events = history.events.iter();
+    let mut answered: Vec<(Moment, i64)> =
+        events.map(|event| (event.at, event.kv.mod_revision)).collect();
     for operation in operations {
         if let Outcome::Answered { returned, answer } = &operation.outcome {
             answered.push((*returned, answer.revision()));

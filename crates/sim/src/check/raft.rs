@@ -104,8 +104,14 @@ impl RaftWatch {
         })
     }
 
-    /// Takes in what a member says; to be called after each step of it.
-    pub fn look(&mut self, says: &Says<'_>) -> Result<(), Broken> {
+    /// What is committed at an index, as far as somebody who had it in its log said so.
+    pub fn committed(&self, index: u64) -> Option<LogId> {
+        self.committed.get(&index).copied()
+    }
+
+    /// Takes in what a member says; to be called after each step of it. Tells from which index on
+    /// its log is another one than before.
+    pub fn look(&mut self, says: &Says<'_>) -> Result<u64, Broken> {
         let changed_from = self.read_log(says)?;
         self.check_numbers(says)?;
         self.check_leader(says, changed_from)?;
@@ -115,7 +121,7 @@ impl RaftWatch {
         (heard.commit, heard.applied) = (says.commit, says.applied);
         heard.last_index = says.last_index;
         self.applied = self.applied.max(says.applied);
-        Ok(())
+        Ok(changed_from)
     }
 
     /// Reads what is new in a member's log; says from where on that is.
@@ -131,6 +137,10 @@ impl RaftWatch {
             unchanged -= 1;
         }
         heard.log.split_off(&(unchanged + 1));
+        if unchanged < says.first_index {
+            // Nothing ties it to what was there before: a received state may have replaced it all.
+            heard.log.clear();
+        }
         for index in unchanged + 1..=says.last_index {
             let Some(id) = (says.entry)(index) else { continue };
             let before = heard.log.get(&(index - 1)).map(|before| before.term);
@@ -189,8 +199,9 @@ impl RaftWatch {
 
     fn check_committed(&mut self, says: &Says<'_>) -> Result<(), Broken> {
         let before = self.members.get(&says.member).map_or(0, |heard| heard.commit);
-        for index in (before + 1).max(says.first_index)..=says.commit {
-            let Some(id) = (says.entry)(index) else { continue };
+        for index in before + 1..=says.commit {
+            let id = self.members.get(&says.member).and_then(|heard| heard.log.get(&index));
+            let Some(id) = id.copied() else { continue };
             let known = *self.committed.entry(index).or_insert(id);
             ensure(known == id, Rule::StateMachineSafety, || {
                 format!("{says:?} has committed {id:?} at {index}, others {known:?}")

@@ -148,10 +148,16 @@ fn the_end_of_a_lease_deletes_its_keys() {
 #[test]
 fn what_watchers_saw_settles_a_guess() {
     let operations = vec![lost_put(0, "x"), lost_put(0, "y"), put(1, 2, "a", 3)];
-    let seen = SeenEvent { deleted: false, kv: kv("k", "y", 2, 2, 1) };
+    let seen = SeenEvent { at: 5, deleted: false, kv: kv("k", "y", 2, 2, 1) };
     let mut history = History { operations, events: vec![seen], ..History::default() };
     let replay = check_linearizable(&history).expect("it is right");
     assert_eq!(replay.changes[0].kv.value, "y");
+    // It was not even asked for when it was seen.
+    let early = SeenEvent { at: 0, ..history.events[0].clone() };
+    history.operations[1].called = 1;
+    let known = std::mem::replace(&mut history.events, vec![early]);
+    assert!(check_linearizable(&history).is_err());
+    history.events = known;
     history.events[0].kv.value = "z".into();
     assert!(check_linearizable(&history).is_err());
 }

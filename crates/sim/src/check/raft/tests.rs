@@ -28,7 +28,7 @@ impl Member {
         self
     }
 
-    fn says(&self, watch: &mut RaftWatch) -> Result<(), Broken> {
+    fn says(&self, watch: &mut RaftWatch) -> Result<u64, Broken> {
         let entry =
             |index: u64| self.log.get(usize::try_from(index).ok()?.checked_sub(1)?).copied();
         watch.look(&Says {
