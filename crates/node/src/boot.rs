@@ -275,6 +275,7 @@ impl Boot<'_> {
             .map_err(|error| Fatal::Metadata(error.to_string()))?;
         let (cluster_id, member_id) = (metadata.cluster_id(), metadata.node_id());
         check_belongs_together(snapshot, &recovered, state)?;
+        self.check_learners(state)?;
         // Whoever voted, or took in an entry of a leader, has noted a term first.
         let nothing_promised =
             snapshot.index == 0 && recovered.hard_state.term() == 0 && state.applied().index == 0;
@@ -294,6 +295,16 @@ impl Boot<'_> {
             }
         };
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
+    }
+
+    /// Whether the cluster has more learners than this member was told to expect.
+    fn check_learners(&self, state: &State) -> Result<(), Fatal> {
+        let members = state.views().members.list();
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        if learners <= self.options.max_learners {
+            return Ok(());
+        }
+        Err(Fatal::Bootstrap(format!("membership: {}", state::Rejected::TooManyLearners)))
     }
 
     /// A log that nothing was promised in yet is taken up only by who began it: it says who it

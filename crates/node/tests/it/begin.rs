@@ -149,6 +149,7 @@ fn who_joins_learns_all_from_the_others() {
 #[test]
 fn who_joins_speaks_to_others_before_its_log_tells_of_them() {
     let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
     let joined = join(&mut group, false);
     let others = |group: &Group| group.places[joined].outbox.others.lock().unwrap().len();
     assert_eq!(others(&group), 3);
@@ -159,12 +160,31 @@ fn who_joins_speaks_to_others_before_its_log_tells_of_them() {
 #[test]
 fn who_joins_and_is_stopped_before_it_was_told_anything_waits_on() {
     let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
     let joined = join(&mut group, false);
     group.kill(joined);
     group.places[joined].options.bootstrap = None;
     group.start(joined);
     assert_eq!(group.at(joined).member_id(), NEWCOMER);
     group.until("the same revision", |group| group.agree());
+}
+
+#[test]
+fn more_learners_than_were_told_of_are_refused_at_the_start() {
+    let mut group = group_of_three();
+    join(&mut group, true);
+    group.until("a learner", |group| {
+        let stepped = group.places[0].stepped.as_ref().expect("it runs");
+        stepped.views().members.list().len() == 4
+    });
+    group.at(0).seal();
+    group.at(0).commit_sealed().expect("a healthy disk");
+    group.kill(0);
+    let place = &group.places[0];
+    let options = Options { max_learners: 0, ..place.options.clone() };
+    let refused = boot(&place.disk, &options).map(drop).expect_err("there is one");
+    assert_eq!(refused.to_string(), "membership: too many learner members in cluster");
+    group.start(0);
 }
 
 fn segment(disk: &SimDisk) -> PathBuf {
