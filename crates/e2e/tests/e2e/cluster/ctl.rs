@@ -82,20 +82,20 @@ impl Told {
             self.cluster.wait_for_leader().unwrap();
         }
         let stdout = self.show(&outcome.stdout, &args);
-        let stderr = logs(&self.show(&outcome.stderr, &args));
+        let stderr = self.show(&logs(&outcome.stderr), &args);
         format!("{stdout}[stderr]\n{stderr}[exit {}]\n", outcome.code)
     }
 
     fn fill_in(&self, word: &str) -> String {
         let hex = |id: u64| format!("{id:x}");
-        let mut word = word.to_owned();
+        let mut word = word.replace("ADDED", &self.added.map(hex).unwrap_or_default());
         for (id, name) in &self.ids {
             word = word.replace(name, &hex(*id));
         }
         for at in 0..self.cluster.size() {
             word = word.replace(&format!("PEER{at}"), self.cluster.peer_url(at));
         }
-        word.replace("ADDED", &self.added.map(hex).unwrap_or_default())
+        word
     }
 
     /// Finds out who is new.
@@ -117,6 +117,8 @@ impl Told {
     fn show(&self, text: &str, args: &[String]) -> String {
         let mut text = text.to_owned();
         for (id, name) in &self.ids {
+            // An id that begins with zeros is filled up with blanks in some places.
+            text = text.replace(&format!(" {id:16x}"), &format!(" {name}"));
             text = text.replace(&format!("{id:x}"), name).replace(&id.to_string(), name);
         }
         for at in 0..3 {
@@ -173,9 +175,13 @@ fn numbers(text: &str) -> String {
 
 /// Without the order of its parts, which depends on the id of who was added, or on luck.
 fn sorted(text: &str) -> String {
-    let text = text.replace("}|{", "}\n{").replace("=\"m", "=\"\nm").replace("|m", "\nm");
+    let text = text
+        .replace("}|{", "}\n{")
+        .replace("[{", "[\n{")
+        .replace("=\"m", "=\"\nm")
+        .replace("|m", "\nm");
     let mut lines: Vec<_> =
-        text.lines().map(|line| line.trim_matches([',', '"', '[', ']'])).collect();
+        text.lines().map(|line| line.trim_matches(['"', '[', ']', '{', '}'])).collect();
     lines.sort_unstable();
     lines.join("\n") + "\n"
 }
