@@ -427,6 +427,7 @@ impl Cluster {
         if self.is_refused(from, to, &message) {
             return Ok(());
         }
+        self.hosts[to].hears(message.from());
         let message = self.falsified(to, message);
         let Some(member) = self.hosts[to].member.as_mut() else { return Ok(()) };
         let taken = member.deliver(message);
@@ -498,6 +499,7 @@ impl Cluster {
         let pause = Duration::from_millis(20 + self.random.below(400));
         let life = self.hosts[host].life;
         self.timeline.after(pause, Event::Chores { host, life });
+        self.knock(host);
         if let Err(failure) = done {
             return self.failed(host, &failure);
         }
