@@ -316,6 +316,9 @@ impl Drive {
             // Before it can commit anything: who is needed for that may be far behind.
             self.note_snapshot()?;
         }
+        if matches!(soft_state.role, StateRole::PreCandidate | StateRole::Candidate) {
+            self.stands();
+        }
         self.note_reads_freely();
         Ok(())
     }
