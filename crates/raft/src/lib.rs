@@ -73,6 +73,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # When the connection to the leader drops
+//!
+//! An election need not wait for the timer then. The driver of each follower
+//!
+//! 1. calls [`RawNode::forget_leader`] at once: it will grant a pre-vote from now on;
+//! 2. calls [`RawNode::pre_campaign`] after `rank` times some 25 ms, if there is no leader and no
+//!    new term by then; `rank` is its place among the voters without the lost leader, so that two
+//!    hardly ever campaign at once; and, if there is still no leader, twice more, in turn with the
+//!    others, against votes that were split all the same;
+//! 3. calls [`RawNode::remember_leader`] if the connection is back before anything came of it.
+//!
+//! It is safe at any time, since it only shortens the wait before a pre-vote. And a healthy leader
+//! keeps its office while a link flaps: whoever hears of it refuses ([`Config::check_quorum`] must
+//! be on, everywhere), so as long as fewer than a majority have lost it, the question is asked in
+//! vain, and a question raises no term. Links that flap in turn, within less time than an answer
+//! is on its way, are not covered: an answer may then be counted by the next question.
+//!
 //! # What it never knows
 //!
 //! No clock, disk, socket, thread or ambient chance (`no_std` enforces it); no encoding; what an

@@ -34,6 +34,8 @@ pub(crate) struct Raft<P, S> {
     pub(crate) vote: Option<NodeId>,
     pub(crate) role: StateRole,
     pub(crate) leader: Option<NodeId>,
+    /// The leader of this term that was forgotten and not heard of since.
+    forgotten: Option<NodeId>,
     pub(crate) is_learner: bool,
     pub(crate) log: RaftLog<P, S>,
     pub(crate) tracker: Tracker,
@@ -106,6 +108,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             vote: hard_state.vote,
             role: StateRole::Follower,
             leader: None,
+            forgotten: None,
             is_learner: tracker.peers.get(config.id).is_some_and(Progress::is_learner),
             log,
             tracker,
@@ -199,6 +202,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             self.vote = None;
         }
         self.leader = None;
+        self.forgotten = None;
         self.election_elapsed = 0;
         self.heartbeat_elapsed = 0;
         self.stalled_elapsed = 0;
@@ -335,6 +339,11 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             election::Campaign::Election
         };
         self.start_campaign(kind)
+    }
+
+    /// The same, with a pre-vote in any case.
+    pub(crate) fn pre_campaign(&mut self) -> Result<(), CampaignRefused> {
+        self.start_campaign(election::Campaign::PreElection)
     }
 
     /// A call that takes no reads or proposals from a node that has stopped.

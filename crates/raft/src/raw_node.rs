@@ -83,6 +83,13 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
         self.raft.campaign()
     }
 
+    /// Asks now whether an election could be won, and starts it only if so: a pre-vote whatever
+    /// [`Config::pre_vote`] says, for campaigns on a suspicion, which must not cost a healthy
+    /// leader its term.
+    pub fn pre_campaign(&mut self) -> Result<(), CampaignRefused> {
+        self.raft.pre_campaign()
+    }
+
     /// Proposes an entry. `Ok` means that it was taken into a leader's log or sent to the leader,
     /// nothing more: it has happened when it is handed out to be applied.
     pub fn propose(&mut self, payload: P) -> Result<(), StepError> {
@@ -184,9 +191,18 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
 
     /// On a follower: acts as if it had never heard of the leader of this term, so that it grants
     /// a pre-vote, and may start one, before the election timeout. Safe at any time; meant for the
-    /// moment when the connection to the leader drops. No effect with lease-based reads.
+    /// moment when the connection to the leader drops, see the crate's documentation. No effect
+    /// with lease-based reads.
     pub fn forget_leader(&mut self) {
         self.raft.forget_leader();
+    }
+
+    /// Undoes [`RawNode::forget_leader`] if it was `id` that was forgotten and no new term has
+    /// begun: for the moment when the connection to it is back.
+    pub fn remember_leader(&mut self, id: NodeId) {
+        if self.raft.halted().is_none() {
+            self.raft.remember_leader(id);
+        }
     }
 
     /// Tells a leader that a message to `id` was likely lost.

@@ -2,6 +2,8 @@
 
 mod arbitrary;
 mod cluster;
+mod failover;
+mod flapping;
 mod harness;
 mod history;
 mod holes;
