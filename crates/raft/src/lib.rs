@@ -122,11 +122,11 @@
 //! | one definition of "leave joint", and the result is checked at propose | two, form only | a change that passes and then fails stops every replica | `hole_5_6` |
 //! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" | undefined; panic | both happen | `hole_5_7` |
 //! | a conf change from before a received snapshot is not applied on top of its configuration | applied, which fails or corrupts it | with asynchronous storage an apply may be under way | `a_conf_change_from_before_a_snapshot` |
-//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them | `a_deposed_leader_answers_nothing`, `reads_beyond_the_bound_are_dropped` |
-//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once | `a_lease_ends_with_a_transfer` |
-//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | it commits no more without the others (etcd #13527) | `a_leader_whose_disk_stalls_steps_down` |
-//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides | `a_member_that_lost_its_log`, `a_member_that_contradicts_the_leader` |
-//! | a member that denies what it has acknowledged is probed anew | asked the same for ever | so a lost log is repaired | `a_member_that_lost_its_log_is_repaired` |
+//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them | `a_deposed_leader_answers_nothing`, `etcd_12680_reads_beyond_the_bound_are_dropped` |
+//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once | `openraft_1747_a_lease_ends_with_a_transfer` |
+//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | it commits no more without the others (etcd #13527) | `etcd_13527_a_leader_whose_disk_stalls_steps_down` |
+//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides | `raft_25_a_member_that_lost_its_log`, `openraft_1892_a_member_that_contradicts_the_leader` |
+//! | a member that denies what it has acknowledged is probed anew | asked the same for ever | so a lost log is repaired | `raft_104_a_member_that_lost_its_log` |
 //! | what was applied counts as committed at a restart | an applied index beyond the stored commit index panics | a state machine may be saved when a commit index is not | `what_was_applied_is_committed_at_a_restart` |
 //! | entries of an append are checked to be consecutive, with rising terms | trusted | peers cannot break the log | `appends_that_no_leader_can_have_sent` |
 //! | a message of term zero is old news | taken for a local call, in any term | nothing that comes from outside is local | `a_message_of_term_zero_is_old_news` |
