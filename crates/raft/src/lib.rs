@@ -137,7 +137,7 @@
 //! keeps; `config` `error`; `quorum` `quorum/majority` `quorum/joint` the arithmetic;
 //! `tracker` `tracker/progress` `tracker/inflights` the members; `conf_changer`; `log_unstable`
 //! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door;
-//! `describe` traces.
+//! `describe` what scripts print; `trace` events for the TLA+ specification.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -163,6 +163,7 @@ mod ready;
 mod rng;
 mod status;
 mod storage;
+mod trace;
 mod tracker;
 mod types;
 
@@ -185,6 +186,7 @@ pub use ready::{AppendTicket, ApplyTicket, PendingAppend, Ready, StorageAppend, 
 pub use status::Status;
 pub use storage::mem::MemStorage;
 pub use storage::{Snapshot, SnapshotMeta, Storage};
+pub use trace::{TraceEvent, TraceKind};
 pub use tracker::Config as Membership;
 pub use tracker::progress::{Progress, ProgressState};
 pub use types::{EntryId, HardState, LogIndex, NodeId, NodeSet, SoftState, StateRole, Term};

@@ -21,6 +21,7 @@ use crate::message::{Body, Message};
 use crate::read_only::{ReadOnly, ReadRequest, ReadState};
 use crate::rng::SplitMix64;
 use crate::storage::Storage;
+use crate::trace::{TraceEvent, TraceKind};
 use crate::tracker::Tracker;
 use crate::tracker::progress::Progress;
 use crate::types::{HardState, LogIndex, NodeId, SoftState, StateRole, Term};
@@ -74,6 +75,8 @@ pub(crate) struct Raft<P, S> {
     rng: SplitMix64,
 
     pub(crate) fatal: Option<Fatal>,
+    /// `None`: nothing is kept.
+    pub(crate) trace: Option<Vec<TraceEvent<P>>>,
     pub(crate) config: Config,
 }
 
@@ -129,9 +132,12 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             randomized_election_timeout: 0,
             rng: SplitMix64::new(config.seed, config.id.get()),
             fatal: None,
+            trace: None,
             config,
         };
         node.become_follower(node.term, None);
+        node.trace = node.config.trace.then(Vec::new);
+        node.trace_start();
         Ok(node)
     }
 
@@ -186,6 +192,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     }
 
     fn route(&mut self, message: Message<P>) {
+        self.trace_send(&message);
         if message.body.waits_for_append() {
             self.gated.push(message);
         } else {
@@ -231,6 +238,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.reset(term);
         self.leader = leader;
         self.role = StateRole::Follower;
+        self.trace(|_| TraceKind::BecomeFollower);
     }
 
     /// Takes a message in.
@@ -238,6 +246,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         if let Some(fatal) = self.halted() {
             return Err(fatal.clone().into());
         }
+        self.trace(|_| TraceKind::Receive(message.clone()));
         let result = self.step_by_term(message);
         if let Err(StepError::Fatal(fatal)) = &result {
             self.fail(fatal.clone());

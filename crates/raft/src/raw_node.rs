@@ -16,6 +16,7 @@ use crate::ready::{
 };
 use crate::status::Status;
 use crate::storage::Storage;
+use crate::trace::{TraceEvent, TraceKind};
 use crate::types::{HardState, LogIndex, NodeId, SoftState, StateRole};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -247,6 +248,7 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
         ready.messages.append(&mut self.raft.messages);
         ready.apply = self.next_apply()?;
         ready.append = self.next_append(ready.apply.as_ref());
+        self.raft.trace(|_| TraceKind::Ready);
         Ok(())
     }
 
@@ -386,6 +388,11 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// The appends that were handed out and not reported done, oldest first.
     pub fn pending_appends(&self) -> impl ExactSizeIterator<Item = &PendingAppend<P>> {
         self.appends.iter()
+    }
+
+    /// Takes the events that were kept since the last time; empty without [`Config::trace`].
+    pub fn take_trace(&mut self) -> Vec<TraceEvent<P>> {
+        self.raft.trace.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// Why the node has failed, if it has. A node that [`Fatal::halts`] does nothing more.

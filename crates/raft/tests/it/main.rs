@@ -11,3 +11,4 @@ mod random;
 mod scripts;
 mod sections;
 mod single_voter;
+mod trace;
