@@ -141,8 +141,8 @@ fn compare(ours: &State, theirs: &State, known: &Known) -> Result<Outcome, ()> {
     let told_by_votes =
         ours.leader == 0 && theirs.commit > ours.commit && theirs.commit <= known.commit;
     let gave_up = (theirs.role, theirs.leader) == ("follower", 0)
-        && (ours.term, ours.vote) == (theirs.term, theirs.vote)
-        && matches!(ours.role, "candidate" | "leader")
+        && ours.term >= theirs.term
+        && matches!(ours.role, "pre-candidate" | "candidate" | "leader")
         && (known.commit_before + 1..=known.commit).contains(&theirs.commit);
     if gave_up || told_by_votes && ours.config != theirs.config {
         return Ok(Outcome::Parted);
