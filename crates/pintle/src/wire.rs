@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{Access, Server, Services};
 use env::{RealClock, RealDisk};
 use net::{LocalAddress, Url};
-use node::{Running, World};
+use node::{Bootstrap, Running, World};
 
 use crate::config::{self, Config};
 use crate::doors::{Doors, texts};
@@ -27,10 +27,11 @@ pub(crate) fn run_member(
     config: &Config,
     logger: &Logger,
     mut doors: Doors,
+    bootstrap: Option<Bootstrap>,
 ) -> Result<Ended, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
-    let running = Running::start(world, options(config))?;
+    let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config));
     let election = Duration::from_millis(config.raft.election_timeout_ms);
@@ -117,8 +118,7 @@ async fn serve(
     let mut failure = running.failure();
     let failed = async {
         let failure = failure.wait_for(Option::is_some).await;
-        let text = failure.ok().and_then(|failure| failure.clone()).unwrap_or_default();
-        text
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or_default()
     };
     let ready = async {
         running.node().defragment_at_start(defrag_megabytes).await?;
@@ -157,22 +157,16 @@ fn access(config: &Config) -> Access {
     Access { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() }
 }
 
-fn options(config: &Config) -> node::Options {
+fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
     let texts =
         |urls: &[Url]| -> Vec<String> { urls.iter().map(|url| url.as_str().to_owned()).collect() };
-    let members = config.bootstrap.members();
-    let bootstrap = members.ok().map(|members| {
-        let members = members.members().iter();
-        let members = members.map(|(name, urls)| (name, texts(urls)));
-        node::Bootstrap::with_new(members, &config.bootstrap.token)
-    });
     node::Options {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         wal_dir: config.wal_dir.clone(),
         client_urls: texts(&config.advertise.client),
         bootstrap,
-        force_new_cluster: false,
+        force_new_cluster: config.bootstrap.force_new_cluster,
         tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
         election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),
         pre_vote: config.raft.pre_vote,

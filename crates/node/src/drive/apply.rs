@@ -34,7 +34,8 @@ impl Drive {
         match entry.body {
             EntryBody::Empty | EntryBody::Refused => {
                 self.parts.state.apply_empty(at);
-                self.lead_if_elected(at.term)
+                self.lead_if_elected(at.term);
+                Ok(())
             }
             EntryBody::Normal(payload) => self.apply_payload(at, &payload),
             EntryBody::ConfChange(change) => self.apply_conf_change(at, &change),
@@ -42,20 +43,19 @@ impl Drive {
     }
 
     /// The first entry of its own term tells a leader that all before it is applied.
-    fn lead_if_elected(&mut self, term: u64) -> Result<(), Fatal> {
+    fn lead_if_elected(&mut self, term: u64) {
         self.new_term_begins();
         let status = self.parts.raft.status();
         if status.soft_state.role != StateRole::Leader
             || status.hard_state.term.0 != term
             || self.leads_in == Some(term)
         {
-            return Ok(());
+            return;
         }
         let leases = self.parts.state.views().leases.list();
         self.parts.clockwork.look().promote(self.now, self.pace.election_timeout, leases);
         self.leads_in = Some(term);
         self.note_reads_freely();
-        self.note_snapshot()
     }
 
     fn apply_payload(&mut self, at: EntryId, payload: &Payload) -> Result<(), Fatal> {

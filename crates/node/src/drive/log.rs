@@ -183,9 +183,6 @@ impl Drive {
         if due && self.seal() {
             self.beside.commit = true;
             self.next_seal = now + self.pace.batch_interval;
-        } else if self.snapshots_out.wants_image() && self.is_committed() {
-            // The db file has all there is, and no commit will come of its own.
-            self.mark_for_sending();
         }
     }
 
@@ -203,12 +200,6 @@ impl Drive {
             self.send_snapshots();
         }
         sealed
-    }
-
-    /// Whether the db file has all that was applied.
-    fn is_committed(&self) -> bool {
-        let backend = &self.parts.state.views().backend;
-        backend.pending().ops == 0 && backend.commits() == self.seals
     }
 
     /// Once the db file has everything up to an index, the log before it may go, and the file may

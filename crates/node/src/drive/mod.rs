@@ -229,6 +229,9 @@ impl Drive {
         }
         self.barrier.add(&mut input.reads);
         self.rounds()?;
+        if self.propose_held() {
+            self.rounds()?;
+        }
         let role = self.parts.raft.status().soft_state.role;
         if self.is_sole_voter() && self.leader().is_none() && role == StateRole::Follower {
             // A single voter need not wait whether somebody else leads; refused while committed
@@ -264,7 +267,7 @@ impl Drive {
         let mut ready = std::mem::take(&mut self.ready);
         self.parts.raft.ready(&mut ready).map_err(raft_failure)?;
         if let Some(soft_state) = ready.soft_state.take() {
-            self.soft_state_changed(soft_state);
+            self.soft_state_changed(soft_state)?;
         }
         self.parts.standing.term.set(self.parts.raft.status().hard_state.term.0);
         for read in ready.read_states.drain(..) {
@@ -292,7 +295,7 @@ impl Drive {
         Ok(())
     }
 
-    fn soft_state_changed(&mut self, soft_state: SoftState) {
+    fn soft_state_changed(&mut self, soft_state: SoftState) -> Result<(), Fatal> {
         let leader = soft_state.leader.map_or(0, NodeId::get);
         let before = self.parts.standing.leader.read();
         if leader != 0 && leader != before {
@@ -309,8 +312,12 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+        } else {
+            // Before it can commit anything: who is needed for that may be far behind.
+            self.note_snapshot()?;
         }
         self.note_reads_freely();
+        Ok(())
     }
 
     /// A sole voter that leads and has applied an entry of its own has applied all that was ever

@@ -149,6 +149,7 @@ fn who_joins_learns_all_from_the_others() {
 #[test]
 fn who_joins_speaks_to_others_before_its_log_tells_of_them() {
     let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
     let joined = join(&mut group, false);
     let others = |group: &Group| group.places[joined].outbox.others.lock().unwrap().len();
     assert_eq!(others(&group), 3);
@@ -159,12 +160,31 @@ fn who_joins_speaks_to_others_before_its_log_tells_of_them() {
 #[test]
 fn who_joins_and_is_stopped_before_it_was_told_anything_waits_on() {
     let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
     let joined = join(&mut group, false);
     group.kill(joined);
     group.places[joined].options.bootstrap = None;
     group.start(joined);
     assert_eq!(group.at(joined).member_id(), NEWCOMER);
     group.until("the same revision", |group| group.agree());
+}
+
+#[test]
+fn more_learners_than_were_told_of_are_refused_at_the_start() {
+    let mut group = group_of_three();
+    join(&mut group, true);
+    group.until("a learner", |group| {
+        let stepped = group.places[0].stepped.as_ref().expect("it runs");
+        stepped.views().members.list().len() == 4
+    });
+    group.at(0).seal();
+    group.at(0).commit_sealed().expect("a healthy disk");
+    group.kill(0);
+    let place = &group.places[0];
+    let options = Options { max_learners: 0, ..place.options.clone() };
+    let refused = boot(&place.disk, &options).map(drop).expect_err("there is one");
+    assert_eq!(refused.to_string(), "membership: too many learner members in cluster");
+    group.start(0);
 }
 
 fn segment(disk: &SimDisk) -> PathBuf {
@@ -261,4 +281,23 @@ fn who_is_forced_goes_on_alone_with_what_was_committed() {
         put_times(&mut group, leader, 1);
         assert_eq!(group.at(leader).views().reader.current_revision(), revision + 2);
     }
+}
+
+#[test]
+fn who_was_told_nothing_yet_can_be_forced_too() {
+    let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
+    let joined = join(&mut group, false);
+    for number in 0..4 {
+        group.kill(number);
+    }
+    let place = &mut group.places[joined];
+    place.options.bootstrap = None;
+    place.options.force_new_cluster = true;
+    group.start(joined);
+    group.until("a leader", |group| group.leader() == Some(joined));
+    let members = group.at(joined).views().members.list();
+    assert_eq!(members.len(), 1);
+    assert_eq!((members[0].id.0, &*members[0].peer_urls[0]), (NEWCOMER, "http://localhost:2380"));
+    put_times(&mut group, joined, 1);
 }
