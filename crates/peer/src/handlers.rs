@@ -304,7 +304,7 @@ async fn receive(shared: &Shared, node: &Node, mut body: Incoming) -> Result<(),
 }
 
 /// The message in front of the db file, once it is there whole.
-fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
+pub(crate) fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
     let refused = |text: &str| Refusal::from(error(StatusCode::BAD_REQUEST, text));
     let Some(len) = head.first_chunk::<8>() else { return Ok(None) };
     let len = u64::from_be_bytes(*len);

@@ -28,6 +28,8 @@
 //! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`, `reader`,
 //! `pipeline`, `snapshot`, `transport`, `server`, `handlers`.
 
+#[cfg(test)]
+mod captures;
 mod codec;
 mod deadline;
 mod dial;
