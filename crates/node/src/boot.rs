@@ -116,7 +116,10 @@ impl Boot<'_> {
         life::quota_set(self.options.quota_bytes, state.views().quota().limit());
         let log = if has_log { self.restart(snapshot, &state)? } else { self.begin(&state)? };
         let who = Who { cluster_id: log.cluster_id, member_id: log.member_id };
-        who.starts(has_log.then(|| log.raft.status().hard_state.commit.0));
+        // Who is forced has said so himself.
+        if !(has_log && self.options.force_new_cluster) {
+            who.starts(has_log.then(|| log.raft.status().hard_state.commit.0));
+        }
         who.runs(state.views().members.cluster_version());
         Ok(self.assemble(state, log))
     }
@@ -279,16 +282,19 @@ impl Boot<'_> {
         // Whoever voted, or took in an entry of a leader, has noted a term first.
         let nothing_promised =
             snapshot.index == 0 && recovered.hard_state.term() == 0 && state.applied().index == 0;
+        let forced = self.options.force_new_cluster;
         let raft = match &self.options.bootstrap {
             // The first start was cut short before all of it was durable.
-            Some(Bootstrap::New { members }) if nothing_promised => {
+            Some(Bootstrap::New { members }) if nothing_promised && !forced => {
                 let me = self.find_myself(members)?;
                 self.check_is_ours(me, members, cluster_id, member_id)?;
                 self.bootstrap(me.id.0, members)?
             }
             _ => {
-                let recovered = match self.options.force_new_cluster {
-                    true => force::alone(recovered, state, member_id, &mut wal)?,
+                let recovered = match forced {
+                    true => {
+                        force::alone(recovered, state, Who { cluster_id, member_id }, &mut wal)?
+                    }
                     false => recovered,
                 };
                 self.recover(snapshot, recovered, state, node_id(member_id)?)?

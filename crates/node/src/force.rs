@@ -12,6 +12,7 @@ use state::{Member, MemberId, State};
 use wal::{EntryRef, MustSync, Recovered, Wal};
 
 use crate::Fatal;
+use crate::life::Who;
 
 /// Where a member is said to be that is not in its own log. etcd's choice, too.
 const NOWHERE: &str = "http://localhost:2380";
@@ -20,7 +21,7 @@ const NOWHERE: &str = "http://localhost:2380";
 pub(crate) fn alone(
     mut recovered: Recovered,
     state: &State,
-    member_id: u64,
+    who: Who,
     wal: &mut Wal,
 ) -> Result<Recovered, Fatal> {
     let applied = state.applied().index;
@@ -39,13 +40,13 @@ pub(crate) fn alone(
     let members = state.views().members.list().into_iter().map(|member| member.id.0);
     let members = members_after(members.collect(), &recovered.entries, applied)?;
     let term = recovered.hard_state.term();
-    let entries = entries_to_be_alone(&members, member_id, term, commit);
+    let entries = entries_to_be_alone(&members, who.member_id, term, commit);
     recovered.hard_state.commit = Some(commit + entries.len() as u64);
     recovered.entries.extend(entries.iter().cloned());
     write(wal, &entries, &recovered.hard_state)?;
     tracing::info!(
-        "cluster-members" = ?members.iter().map(|id| MemberId(*id).to_string()).collect::<Vec<_>>(),
-        "local-member-id" = MemberId(member_id).to_string(),
+        "cluster-id" = MemberId(who.cluster_id).to_string(),
+        "local-member-id" = MemberId(who.member_id).to_string(),
         "wal-commit-index" = committed,
         "commit-index" = recovered.hard_state.commit(),
         "forcing restart member"

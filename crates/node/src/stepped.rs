@@ -389,6 +389,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sole_voter_leads_though_it_steps_more_often_than_it_syncs() {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        member.sync_here(false);
+        for _ in 0..20 {
+            for _ in 0..3 {
+                member.step(clock.now()).expect("a step");
+            }
+            member.sync();
+        }
+        assert!(member.leads(), "term {}", member.raft().hard_state.term.0);
+    }
+
+    #[test]
     fn the_first_acknowledged_write_survives_a_power_cut_with_all_directories_new() {
         for seed in 0..20 {
             let (disk, clock) = (SimDisk::new(seed), ManualClock::default());

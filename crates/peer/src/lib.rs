@@ -25,10 +25,11 @@
 //!
 //! It never knows keys, users or clients.
 //!
-//! Files in reading order: `codec`, `headers`, `dial`, `remote`, `outbound`, `link`, `reader`,
+//! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`, `reader`,
 //! `pipeline`, `snapshot`, `transport`, `server`, `handlers`.
 
 mod codec;
+mod deadline;
 mod dial;
 mod handlers;
 mod headers;

@@ -71,8 +71,7 @@ async fn post(shared: &Arc<Shared>, link: &Link, pool: &Pool, message: &Message)
             tracing::debug!("remote-peer-id" = link.name, error = %failure, "message was not posted");
             crate::metrics::SENT_FAILURES.with_label_values(&[link.name.as_str()]).inc();
             shared.report_unreachable(link.id);
-            if matches!(failure, Failure::Status { status, .. } if status == StatusCode::FORBIDDEN)
-            {
+            if failure.is_status(StatusCode::FORBIDDEN) {
                 shared.said_to_be_removed();
             }
         }

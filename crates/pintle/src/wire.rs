@@ -118,8 +118,7 @@ async fn serve(
     let mut failure = running.failure();
     let failed = async {
         let failure = failure.wait_for(Option::is_some).await;
-        let text = failure.ok().and_then(|failure| failure.clone()).unwrap_or_default();
-        text
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or_default()
     };
     let ready = async {
         running.node().defragment_at_start(defrag_megabytes).await?;

@@ -235,6 +235,10 @@ impl Cluster {
             return Ok(());
         }
         let unsynced = (self.plan.bug == Some(ClusterBug::UnsyncedLog)).then_some(".wal");
+        if self.mix.flips_options {
+            // Operators change such things one member after the other.
+            machine.options.pre_vote = self.random.chance(1, 2);
+        }
         if let Err(failure) = machine.boot(now, &self.digest, unsynced) {
             return self.failed(host, &failure);
         }
@@ -427,6 +431,7 @@ impl Cluster {
         if self.is_refused(from, to, &message) {
             return Ok(());
         }
+        self.hosts[to].hears(message.from());
         let message = self.falsified(to, message);
         let Some(member) = self.hosts[to].member.as_mut() else { return Ok(()) };
         let taken = member.deliver(message);
@@ -498,6 +503,7 @@ impl Cluster {
         let pause = Duration::from_millis(20 + self.random.below(400));
         let life = self.hosts[host].life;
         self.timeline.after(pause, Event::Chores { host, life });
+        self.knock(host);
         if let Err(failure) = done {
             return self.failed(host, &failure);
         }

@@ -229,6 +229,9 @@ impl Drive {
         }
         self.barrier.add(&mut input.reads);
         self.rounds()?;
+        if self.propose_held() {
+            self.rounds()?;
+        }
         let role = self.parts.raft.status().soft_state.role;
         if self.is_sole_voter() && self.leader().is_none() && role == StateRole::Follower {
             // A single voter need not wait whether somebody else leads; refused while committed

@@ -90,12 +90,12 @@ impl Drive {
         }
     }
 
-    /// Proposes what was held, once somebody leads who takes proposals.
-    pub(super) fn propose_held(&mut self) {
+    /// Proposes what was held, once somebody leads who takes proposals; whether there was anything.
+    pub(super) fn propose_held(&mut self) -> bool {
         let status = self.parts.raft.status();
         if self.held.is_empty() || status.soft_state.leader.is_none() || status.transferee.is_some()
         {
-            return;
+            return false;
         }
         for proposal in std::mem::take(&mut self.held) {
             // Who has stopped waiting must not find it done later.
@@ -103,6 +103,7 @@ impl Drive {
                 self.propose(proposal);
             }
         }
+        true
     }
 
     /// Somebody new leads, and all that came before its term is applied: what was proposed in an

@@ -282,3 +282,22 @@ fn who_is_forced_goes_on_alone_with_what_was_committed() {
         assert_eq!(group.at(leader).views().reader.current_revision(), revision + 2);
     }
 }
+
+#[test]
+fn who_was_told_nothing_yet_can_be_forced_too() {
+    let mut group = group_of_three();
+    put_times(&mut group, 0, 2);
+    let joined = join(&mut group, false);
+    for number in 0..4 {
+        group.kill(number);
+    }
+    let place = &mut group.places[joined];
+    place.options.bootstrap = None;
+    place.options.force_new_cluster = true;
+    group.start(joined);
+    group.until("a leader", |group| group.leader() == Some(joined));
+    let members = group.at(joined).views().members.list();
+    assert_eq!(members.len(), 1);
+    assert_eq!((members[0].id.0, &*members[0].peer_urls[0]), (NEWCOMER, "http://localhost:2380"));
+    put_times(&mut group, joined, 1);
+}

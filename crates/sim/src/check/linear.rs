@@ -117,6 +117,9 @@ struct Search<'a> {
     unanswered: Vec<usize>,
     /// What alone can have written a value that was seen, by the revision that brought it.
     settled: BTreeMap<i64, usize>,
+    /// Of each key that was seen: the revisions that saw it, with its first revision and its
+    /// version then. In between it was not deleted.
+    lives: HashMap<&'a [u8], BTreeMap<i64, (i64, i64)>>,
     /// Some txn compares values, so that one may matter that nobody has seen.
     compares_values: bool,
     first: i64,
@@ -142,6 +145,7 @@ impl<'a> Search<'a> {
             known: BTreeMap::new(),
             unanswered: Vec::new(),
             settled: BTreeMap::new(),
+            lives: HashMap::new(),
             compares_values: operations.iter().any(|asked| compares_values(&asked.request)),
             first,
             last: first,
@@ -203,6 +207,10 @@ impl<'a> Search<'a> {
     }
 
     fn see(&mut self, kv: &'a KeyValue, deleted: bool) {
+        if !deleted {
+            let lives = self.lives.entry(&kv.key).or_default();
+            lives.insert(kv.mod_revision, (kv.create_revision, kv.version));
+        }
         if kv.mod_revision > self.first {
             self.known.entry(kv.mod_revision).or_default().seen.push((kv, deleted));
         }
@@ -338,7 +346,29 @@ impl<'a> Search<'a> {
                 return Err(format!("{kv:?} was seen, but revision {revision} brought {made:?}"));
             }
         }
-        Ok(())
+        made.into_iter().try_for_each(|change| self.check_life(change))
+    }
+
+    /// Whether a change can lead to what was seen of its key later.
+    fn check_life(&self, change: &Change) -> Result<(), String> {
+        let Change { deleted, kv, .. } = change;
+        let lives = self.lives.get(kv.key.as_ref());
+        let later = lives.and_then(|lives| lives.range(kv.mod_revision..).next());
+        let Some((seen, (created, version))) = later else { return Ok(()) };
+        let between = seen - kv.mod_revision;
+        let is_right = if *created > kv.mod_revision {
+            // It is still to be deleted, and made anew.
+            *deleted || *created > kv.mod_revision + 1
+        } else {
+            let left = version - kv.version;
+            !deleted && kv.create_revision == *created && (0..=between).contains(&left)
+        };
+        match is_right {
+            true => Ok(()),
+            false => {
+                Err(format!("{change:?} does not lead to version {version} of {created} at {seen}"))
+            }
+        }
     }
 
     /// Notes all that may have made the next revision, unless that was tried from the same state.

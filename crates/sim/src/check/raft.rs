@@ -70,7 +70,8 @@ pub struct RaftWatch {
     /// What comes before an entry, and what is in it: with that being one thing for all logs, logs
     /// that share an entry are the same up to it.
     entries: BTreeMap<(u64, u64), (Option<u64>, u32)>,
-    committed: BTreeMap<u64, LogId>,
+    /// What is committed, and the term in which that was.
+    committed: BTreeMap<u64, (LogId, u64)>,
     applied: u64,
 }
 
@@ -106,7 +107,7 @@ impl RaftWatch {
 
     /// What is committed at an index, as far as somebody who had it in its log said so.
     pub fn committed(&self, index: u64) -> Option<LogId> {
-        self.committed.get(&index).copied()
+        self.committed.get(&index).map(|(id, _)| *id)
     }
 
     /// Takes in what a member says; to be called after each step of it. Tells from which index on
@@ -187,12 +188,12 @@ impl RaftWatch {
                 format!("{says:?} has changed its log from {changed_from} on, it went to {last}")
             });
         }
-        let reaches = self.committed.keys().next_back().is_none_or(|last| *last <= says.last_index);
-        let missing = self
-            .committed
-            .range(says.first_index..)
-            .find(|(index, id)| (says.entry)(**index).as_ref() != Some(*id));
-        ensure(reaches && missing.is_none(), Rule::LeaderCompleteness, || {
+        // One who is elected late need not have what a later term has committed meanwhile.
+        let missing = self.committed.iter().rev().find(|(index, (id, term))| {
+            let lacks = **index >= says.first_index && (says.entry)(**index) != Some(*id);
+            *term < says.term && (lacks || **index > says.last_index)
+        });
+        ensure(missing.is_none(), Rule::LeaderCompleteness, || {
             format!("{says:?} lacks {missing:?}")
         })
     }
@@ -202,7 +203,7 @@ impl RaftWatch {
         for index in before + 1..=says.commit {
             let id = self.members.get(&says.member).and_then(|heard| heard.log.get(&index));
             let Some(id) = id.copied() else { continue };
-            let known = *self.committed.entry(index).or_insert(id);
+            let (known, _) = *self.committed.entry(index).or_insert((id, says.term));
             ensure(known == id, Rule::StateMachineSafety, || {
                 format!("{says:?} has committed {id:?} at {index}, others {known:?}")
             })?;

@@ -60,9 +60,9 @@ impl Cluster {
         let taken = |url: &String| list.iter().any(|member| member.peer_urls.contains(url));
         let url = Some(url(place)).filter(|url| !taken(url));
         let url = url.unwrap_or_else(|| super::host::url(100 + self.joining.len()));
-        let now = self.now().as_secs() * 1000 + self.joining.len() as u64;
         let urls = vec![url.clone()];
-        let id = state::member_id(&urls, "", i64::try_from(now).ok());
+        // Whoever was added at another moment is somebody else.
+        let id = state::member_id(&urls, "", i64::try_from(self.moment).ok());
         self.joining.push(Joining { id, url });
         let is_learner = self.random.chance(3, 4);
         MemberChange::Add(Member { id, peer_urls: urls, is_learner, ..Member::default() })
@@ -107,6 +107,18 @@ impl Cluster {
                 let delay = Duration::from_millis(self.random.below(1500));
                 self.timeline.after(delay, Event::Start { host });
             }
+        }
+    }
+
+    /// A member tries to keep up its connections, and hears there whether it was removed.
+    pub(super) fn knock(&mut self, host: HostAt) {
+        let peer = self.random.index(self.hosts.len());
+        let Some(member) = &self.hosts[peer].member else { return };
+        let cut = self.network.is_cut(host, peer) || self.network.is_cut(peer, host);
+        let removed = member.views().members.is_removed(MemberId(self.hosts[host].id));
+        if removed && !cut && self.hosts[peer].serves() {
+            let (delay, life) = (self.network.delay(), self.hosts[host].life);
+            self.timeline.after(delay, Event::Removed { host, life });
         }
     }
 

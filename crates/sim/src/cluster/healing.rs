@@ -138,14 +138,18 @@ impl Cluster {
         let members = self.hosts.iter().map(|host| match &host.member {
             Some(member) => {
                 let status = member.raft();
+                let leads = status.soft_state.role == StateRole::Leader;
+                let followers = status.progress.iter().filter(|_| leads);
+                let followers = followers.map(|(id, progress)| format!(" {id}: {progress}"));
                 format!(
-                    "{:x}: {} {} {} last {} applied {}",
+                    "{:x}: {} {} {} last {} applied {}{}",
                     host.id,
                     status.soft_state,
                     status.hard_state,
                     status.config,
                     status.last_index,
-                    member.applied().index
+                    member.applied().index,
+                    followers.collect::<String>()
                 )
             }
             None => format!("{:x}: down", host.id),
@@ -181,6 +185,7 @@ impl Cluster {
         let end = self.now() + RECOVERY;
         loop {
             self.live_until(self.now() + Duration::from_millis(300))?;
+            self.start_who_joined();
             let committed = self.truth.committed();
             let behind = self.members().into_iter().find(|at| {
                 let member = self.hosts[*at].member.as_ref();
@@ -195,8 +200,11 @@ impl Cluster {
         }
     }
 
+    /// Who watches at a member that was removed is let go when that ends.
     fn watchers_are_done(&self) -> bool {
-        self.watches.iter().all(|watch| watch.is_connected())
+        let members = self.members();
+        let there = |at: Option<(HostAt, u64)>| at.is_some_and(|(at, _)| members.contains(&at));
+        self.watches.iter().all(|watch| watch.is_connected() && there(watch.at))
     }
 
     fn compare_members(&mut self) -> Checked {
@@ -231,7 +239,8 @@ impl Cluster {
         let told = |checker| move |broken: Broken| (checker, broken.to_string());
         let replay = check_linearizable(&history).map_err(told(Checker::Linearizable))?;
         self.report.unanswered_done = replay.unanswered_done as u64;
-        // Which of several lost requests came first, nobody need have seen. What did, is known here.
+        // Which of several lost requests came first, nobody need have seen. What did, is known
+        // here.
         let mut real = replay;
         real.changes = self.truth.model.changes().to_vec();
         real.revision = self.truth.model.revision();

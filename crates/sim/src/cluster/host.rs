@@ -30,6 +30,8 @@ struct Mouth {
     said: Mutex<Said>,
     /// Whom it speaks to.
     known: Mutex<BTreeSet<u64>>,
+    /// Who has spoken to it, and can be answered.
+    heard: Mutex<BTreeSet<u64>>,
 }
 
 impl Mouth {
@@ -52,8 +54,10 @@ impl Peers for Mouth {
 
     fn send(&self, messages: &mut Vec<raftpb::Message>) {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = messages.drain(..).filter(|message| known.contains(&message.to()));
-        self.said().messages.extend(heard);
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let reached = |to: &u64| known.contains(to) || heard.contains(to);
+        let carried = messages.drain(..).filter(|message| reached(&message.to()));
+        self.said().messages.extend(carried);
     }
 
     fn send_snapshot(&self, message: raftpb::Message, image: Image) {
@@ -174,6 +178,11 @@ impl Host {
     pub(super) fn step(&mut self, now: Duration) -> Result<(), Fatal> {
         let shows = self.clock.set(now);
         self.member.as_mut().map_or(Ok(()), |member| member.step(shows))
+    }
+
+    /// Somebody speaks to the member.
+    pub(super) fn hears(&self, from: u64) {
+        self.mouth.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(from);
     }
 
     pub(super) fn listen(&mut self) -> Said {

@@ -133,6 +133,9 @@ fn a_leader_that_lacks_what_is_committed_is_noticed() {
     let committed = Member::new(1, 1, &[1, 1]).leads().committed(2);
     breaks(&[committed.clone(), Member::new(2, 2, &[1]).leads()], Rule::LeaderCompleteness);
     breaks(&[committed, Member::new(2, 2, &[1, 2]).leads()], Rule::LeaderCompleteness);
+    // Votes of an earlier term may arrive late.
+    let later = Member::new(1, 3, &[1, 3]).leads().committed(2);
+    plays(&[later, Member::new(2, 2, &[1, 2]).leads()]);
 }
 
 #[test]
