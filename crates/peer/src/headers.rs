@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(check("", "", "abc"), version);
         assert_eq!(check("3.7", "3.0.0", "abc"), version);
         let cluster = Err(Mismatch("cluster ID mismatch"));
-        assert_eq!(check("3.7.1", "3.0.0", "abd"), cluster);
+        assert_eq!(check("3.7.1", "3.0.0", "abf"), cluster);
         assert_eq!(check("3.7.1", "3.0.0", ""), cluster);
     }
 
