@@ -12,7 +12,7 @@ use bytes::Bytes;
 use env::{Access, Clock, Disk, ManualClock, SimDisk};
 use fuzz::{byte, chunk, segment};
 use libfuzzer_sys::fuzz_target;
-use node::{AutoCompaction, Options, Stepped, World};
+use node::{AutoCompaction, Bootstrap, Options, Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Metadata, PutRequest};
 use proto::{Message, raftpb, walpb};
 use state::Member;
@@ -117,13 +117,14 @@ fn options() -> Options {
         name: "me".to_owned(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: vec![URL.to_owned()],
         client_urls: Vec::new(),
-        initial_cluster: vec![("me".to_owned(), vec![URL.to_owned()])],
-        initial_cluster_token: String::new(),
+        bootstrap: Some(Bootstrap::with_new([("me", [URL])], "")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         snapshot_count: 5,
         max_snapshots: 1,
         max_wals: 1,
@@ -138,6 +139,10 @@ fn options() -> Options {
         corrupt_check_interval: None,
         no_fsync: false,
         value_budget_bytes: 1 << 20,
+        compact_hash_check_interval: None,
+        downgrade_check_interval: Duration::from_secs(5),
+        initial_corrupt_check: false,
+        initial_election_tick_advance: false,
         warning_apply_duration: Duration::from_secs(1),
         features: Default::default(),
         page_cache_bytes: 1 << 20,

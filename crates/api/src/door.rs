@@ -34,8 +34,6 @@ pub enum Offer {
     Http,
     /// `/metrics` and the health checks alone.
     Metrics,
-    /// What members ask of each other.
-    Peer,
 }
 
 /// Serves one connection until the peer closes it or `stop` is raised and its calls are done.

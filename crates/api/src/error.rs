@@ -47,6 +47,24 @@ pub(crate) const NO_LEADER: Status = known(Code::Unavailable, "etcdserver: no le
 pub(crate) const NOT_LEADER: Status = known(Code::FailedPrecondition, "etcdserver: not leader");
 pub(crate) const STOPPED: Status = known(Code::Unavailable, "etcdserver: server stopped");
 pub(crate) const TIMEOUT: Status = known(Code::Unavailable, "etcdserver: request timed out");
+pub(crate) const LEADER_LOST: Status = known(
+    Code::Unavailable,
+    "etcdserver: request timed out, possibly due to previous leader failure",
+);
+pub(crate) const TRANSFER_TIMEOUT: Status =
+    known(Code::Unknown, "etcdserver: request timed out, leader transfer took too long");
+pub(crate) const NOT_PRIMARY: Status = known(Code::Unknown, "not a primary lessor");
+pub(crate) const UNHEALTHY: Status = known(Code::Unavailable, "etcdserver: unhealthy cluster");
+pub(crate) const NOT_FOR_LEARNERS: Status =
+    known(Code::FailedPrecondition, "etcdserver: rpc not supported for learner");
+pub(crate) const MEMBER_BAD_URLS: Status =
+    known(Code::InvalidArgument, "etcdserver: given member URLs are invalid");
+pub(crate) const NOT_ENOUGH_STARTED: Status =
+    known(Code::Unknown, "etcdserver: re-configuration failed due to not enough started members");
+pub(crate) const LEARNER_NOT_READY: Status = known(
+    Code::FailedPrecondition,
+    "etcdserver: can only promote a learner member which is in sync with leader",
+);
 pub(crate) const CORRUPT: Status = known(Code::DataLoss, "etcdserver: corrupt cluster");
 pub(crate) const BAD_TRANSFEREE: Status =
     known(Code::FailedPrecondition, "etcdserver: bad leader transferee");
@@ -109,6 +127,18 @@ impl From<node::Error> for Status {
             node::Error::NoLeader => NO_LEADER,
             node::Error::Stopped => STOPPED,
             node::Error::Timeout => TIMEOUT,
+            node::Error::LeaderLost => LEADER_LOST,
+            node::Error::NotPrimary => NOT_PRIMARY,
+            node::Error::NotLeader => NOT_LEADER,
+            node::Error::BadTransferee => BAD_TRANSFEREE,
+            node::Error::TransferTimeout => TRANSFER_TIMEOUT,
+            node::Error::NotEnoughStarted => NOT_ENOUGH_STARTED,
+            node::Error::Unhealthy => UNHEALTHY,
+            node::Error::LearnerNotReady => LEARNER_NOT_READY,
+            node::Error::Refused(text) => Self::new(Code::Unknown, text),
+            node::Error::Malformed(_) | node::Error::Inconsistent(_) | node::Error::AuthEnabled => {
+                Self::new(Code::Unknown, error.to_string())
+            }
             node::Error::Compacted => COMPACTED,
             node::Error::FutureRevision => FUTURE_REVISION,
             node::Error::DowngradeVersion => DOWNGRADE_VERSION,
@@ -117,7 +147,6 @@ impl From<node::Error> for Status {
             node::Error::NoDowngrade => NO_DOWNGRADE,
             node::Error::NoClusterVersion => NO_CLUSTER_VERSION,
             node::Error::UnknownMethod => UNKNOWN_METHOD,
-            node::Error::AuthEnabled => Self::new(Code::Unknown, error.to_string()),
             node::Error::Storage(text) => Self::new(Code::Unknown, text),
         }
     }

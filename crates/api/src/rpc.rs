@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use proto::Message as _;
+use proto::etcdserverpb::RangeRequest;
 
 use crate::metrics::RpcMetrics;
 use crate::service::Services;
@@ -90,6 +92,37 @@ pub(crate) struct Rpc {
     pub(crate) kind: Kind,
     /// Its counters.
     pub(crate) metrics: RpcMetrics,
+    learners: Learners,
+}
+
+/// Whether a member without a vote, whose state may be old, answers a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Learners {
+    Never,
+    Always,
+    /// Where the range says that it may be stale.
+    Serializable,
+}
+
+impl Rpc {
+    /// Whether a learner answers this call, and this request.
+    pub(crate) fn is_for_learners(&self, request: Option<&Bytes>) -> bool {
+        match self.learners {
+            Learners::Never => false,
+            Learners::Always => true,
+            Learners::Serializable => request.is_some_and(|request| {
+                RangeRequest::decode(request.clone()).is_ok_and(|range| range.serializable)
+            }),
+        }
+    }
+}
+
+fn learners(service: &str, method: &str) -> Learners {
+    match (service, method) {
+        ("etcdserverpb.KV", "Range") => Learners::Serializable,
+        ("etcdserverpb.Maintenance", "Status" | "Snapshot") => Learners::Always,
+        _ => Learners::Never,
+    }
 }
 
 /// All rows, found by path (`/etcdserverpb.KV/Put`).
@@ -104,7 +137,8 @@ impl Table {
             .into_iter()
             .map(|(service, method, kind)| {
                 let metrics = RpcMetrics::new(service, method, kind.label());
-                let rpc = Arc::new(Rpc { service, kind, metrics });
+                let learners = learners(service, method);
+                let rpc = Arc::new(Rpc { service, kind, metrics, learners });
                 (format!("/{service}/{method}"), rpc)
             })
             .collect();

@@ -4,7 +4,8 @@
 //!   test ---> Scratch: a folder --- Member: a process of pintle or etcd on it
 //!     |                                ^            ^
 //!     |-- Running: etcdctl, ... -------'            |
-//!     '-- Grpc: raw calls --------------------------'
+//!     |-- Grpc: raw calls --------------------------'
+//!     '-- Cluster: several of them ----> links: a proxy before each, which cuts and delays
 //! ```
 //!
 //! What holds here:
@@ -12,8 +13,8 @@
 //! * Everything listens on loopback only, on ports of its own, and in a folder of its own.
 //! * A process ends with the value that started it, by its id.
 //! * A program that is not here makes a test say `skipped: ..` and pass.
-//! * All members have the same name and the same advertised peer URL, so two servers that got the
-//!   same requests have the same ids and can be compared with them.
+//! * All members that are alone have the same name and the same advertised peer URL, so two servers
+//!   that got the same requests have the same ids and can be compared with them.
 //!
 //! It never knows what is right: that is etcd's to show, and the suites' to compare.
 //!
@@ -29,11 +30,13 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `wait`, `knobs`.
+//! `requests`, `cluster`, `links`, `wait`, `knobs`.
 
+mod cluster;
 mod command;
 mod grpc;
 mod knobs;
+mod links;
 mod member;
 mod ports;
 mod programs;
@@ -42,6 +45,7 @@ mod rpc;
 mod scratch;
 mod wait;
 
+pub use cluster::Cluster;
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
 pub use knobs::{round_seeds, rounds, seed};

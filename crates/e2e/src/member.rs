@@ -21,12 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const NAME: &str = "default";
 const PEER_URL: &str = "http://127.0.0.1:2380";
 
-/// A member of a cluster of one. It is killed when it is dropped.
+/// A member, of a cluster of one if nothing else is said. It is killed when it is dropped.
 #[derive(Debug)]
 pub struct Member {
     folder: PathBuf,
     client_port: u16,
     peer_port: u16,
+    /// Who it is, and in which cluster.
+    identity: Vec<String>,
     flags: Vec<String>,
     server: Server,
     child: Option<Child>,
@@ -36,35 +38,62 @@ pub struct Member {
 impl Member {
     /// Starts a server on `folder/data` and waits until it serves; the log goes to `folder` too.
     pub fn start(server: &Server, folder: &Path, flags: &[&str]) -> anyhow::Result<Self> {
-        let mut member = Self {
-            folder: folder.to_owned(),
-            client_port: ports::free(),
-            peer_port: ports::free(),
-            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-            server: server.clone(),
-            child: None,
-            starts: 0,
-        };
+        let mut member = Self::new(server, folder, member_flags().to_vec(), flags);
         member.restart(server)?;
         Ok(member)
     }
 
+    /// One that does not run yet.
+    pub(crate) fn new(
+        server: &Server,
+        folder: &Path,
+        identity: Vec<String>,
+        flags: &[&str],
+    ) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            client_port: ports::free(),
+            peer_port: ports::free(),
+            identity,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            server: server.clone(),
+            child: None,
+            starts: 0,
+        }
+    }
+
     /// Starts it once more on the same directory and ports, perhaps with another binary.
     pub fn restart(&mut self, server: &Server) -> anyhow::Result<()> {
+        self.spawn(server)?;
+        self.wait_until_it_serves()
+    }
+
+    /// As [`Member::restart`], but waits for nothing.
+    pub(crate) fn spawn(&mut self, server: &Server) -> anyhow::Result<()> {
         self.kill()?;
         self.server = server.clone();
         self.starts += 1;
+        std::fs::create_dir_all(&self.folder).context("making the folder of a member")?;
         let log = File::create(self.log_path()).context("creating the log of a member")?;
         let child = self.command(log).spawn();
         self.child = Some(child.with_context(|| format!("starting {}", server.path.display()))?);
-        self.wait_until_it_serves()
+        Ok(())
+    }
+
+    /// Who it is from its next start on.
+    pub(crate) fn identify(&mut self, identity: Vec<String>) {
+        self.identity = identity;
+    }
+
+    /// One more flag from its next start on; of two for one thing the last one counts.
+    pub(crate) fn add_flag(&mut self, flag: &str) {
+        self.flags.push(flag.to_owned());
     }
 
     /// Asks it to stop and waits until it has.
     pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut child = self.child.take().context("stopping a member that does not run")?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("a process has an id")?, Signal::TERM)?;
+        self.signal(Signal::TERM)?;
+        let mut child = self.child.take().context("it was there to get a signal")?;
         let ended = wait::until(PATIENCE, || child.try_wait().transpose());
         match ended {
             Some(status) => Ok(status?),
@@ -82,6 +111,28 @@ impl Member {
             child.wait().context("waiting for a killed member")?;
         }
         Ok(())
+    }
+
+    /// Lets it do nothing until it is told to go on, as if its machine hung (SIGSTOP).
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a paused one go on.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("a signal to a member that does not run")?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("a process has an id")?, signal).context("sending a signal")
+    }
+
+    /// Removes its data directory, as if its disk were lost. It must not run.
+    pub fn wipe(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.child.is_none(), "a member that runs cannot lose its disk");
+        std::fs::remove_dir_all(self.data()).context("removing a data directory")
     }
 
     /// Whether the process is there.
@@ -117,6 +168,11 @@ impl Member {
     /// What the program is called that runs, or ran last.
     pub fn name(&self) -> &'static str {
         self.server.name
+    }
+
+    /// The program that runs, or ran last.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// The process, for looking at it from outside.
@@ -169,7 +225,7 @@ impl Member {
         let mut command = Command::new(&self.server.path);
         command.env_clear().envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
         command.arg("--data-dir").arg(self.data());
-        command.args(member_flags());
+        command.args(&self.identity);
         command.arg("--listen-peer-urls").arg(format!("http://127.0.0.1:{}", self.peer_port));
         command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(&self.flags);
@@ -179,7 +235,7 @@ impl Member {
 
     /// It serves once it says that it is healthy and has settled the version of its cluster, after
     /// which it proposes nothing on its own.
-    fn wait_until_it_serves(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn wait_until_it_serves(&mut self) -> anyhow::Result<()> {
         let served = wait::until(PATIENCE, || {
             if !self.is_alive() {
                 return Some(false);

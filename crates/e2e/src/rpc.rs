@@ -37,8 +37,13 @@ rpcs! {
     "Lease/LeaseRevoke" LeaseRevokeRequest => LeaseRevokeResponse;
     "Lease/LeaseTimeToLive" LeaseTimeToLiveRequest => LeaseTimeToLiveResponse;
     "Lease/LeaseLeases" LeaseLeasesRequest => LeaseLeasesResponse;
+    "Cluster/MemberAdd" MemberAddRequest => MemberAddResponse;
     "Cluster/MemberList" MemberListRequest => MemberListResponse;
+    "Cluster/MemberPromote" MemberPromoteRequest => MemberPromoteResponse;
+    "Cluster/MemberRemove" MemberRemoveRequest => MemberRemoveResponse;
+    "Cluster/MemberUpdate" MemberUpdateRequest => MemberUpdateResponse;
     "Maintenance/Alarm" AlarmRequest => AlarmResponse;
+    "Maintenance/MoveLeader" MoveLeaderRequest => MoveLeaderResponse;
     "Maintenance/Status" StatusRequest => StatusResponse;
     "Maintenance/Downgrade" DowngradeRequest => DowngradeResponse;
     "Maintenance/Defragment" DefragmentRequest => DefragmentResponse;

@@ -120,6 +120,11 @@ impl SimDisk {
         self.machine().faults.capacity = bytes;
     }
 
+    /// Takes back all faults that are planned, and the limit. A power cut that happened stays.
+    pub fn forget_faults(&self) {
+        self.machine().faults.forget();
+    }
+
     /// The bytes that all files take together.
     pub fn used(&self) -> u64 {
         let mut machine = self.machine();

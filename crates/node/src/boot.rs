@@ -1,15 +1,15 @@
 //! From a data directory, empty or not, to a drive that is ready to step.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::{Clock, Disk};
-use mvcc::{Backend, WatchOptions};
+use env::{Clock, Disk, Random};
 use proto::Message as _;
 use proto::etcdserverpb::Metadata;
 use raft::{ConfState, EntryId, LogIndex, MemStorage, NodeId, RawNode, SnapshotMeta};
-use state::{Expiry, ExpiryOptions, Member, QuotaBytes, State};
+use state::{Expiry, ExpiryOptions, Member, State};
 use wal::{Recovered, SnapshotMark, Wal};
 
 use crate::compactor::Compactor;
@@ -17,15 +17,17 @@ use crate::drive::{Drive, Pace, Parts};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
 use crate::life::{self, Who};
+use crate::opening::Opening;
+use crate::peers::{Others, Peer};
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
-use crate::{Fatal, Options};
+use crate::{Bootstrap, Fatal, Options, force};
 
-/// Memory for recent events, from which watchers catch up that fell a little behind. Who is
-/// further behind reads from the db file.
-const WATCH_RING_BYTES: usize = 2 << 20;
+/// Bytes of requests that a leader takes before they are committed: where others do not answer, its
+/// memory must not grow without bound.
+const UNCOMMITTED: Option<NonZeroU64> = NonZeroU64::new(256 << 20);
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -49,6 +51,15 @@ pub(crate) struct Booted {
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
     pub(crate) watchful: Watchful,
+    pub(crate) others: Arc<Others>,
+    pub(crate) opening: Opening,
+}
+
+impl Booted {
+    /// Where snapshots and the db file are.
+    pub(crate) fn snap_dir(&self) -> PathBuf {
+        self.db_path.parent().map_or_else(PathBuf::new, Path::to_owned)
+    }
 }
 
 /// The log and consensus, as they were found or made.
@@ -110,7 +121,10 @@ impl Boot<'_> {
         life::quota_set(self.options.quota_bytes, state.views().quota().limit());
         let log = if has_log { self.restart(snapshot, &state)? } else { self.begin(&state)? };
         let who = Who { cluster_id: log.cluster_id, member_id: log.member_id };
-        who.starts(has_log.then(|| log.raft.status().hard_state.commit.0));
+        // Who is forced has said so himself.
+        if !(has_log && self.options.force_new_cluster) {
+            who.starts(has_log.then(|| log.raft.status().hard_state.commit.0));
+        }
         who.runs(state.views().members.cluster_version());
         Ok(self.assemble(state, log))
     }
@@ -192,25 +206,11 @@ impl Boot<'_> {
     }
 
     fn open_db(&self) -> Result<State, Fatal> {
-        let options = bolt::Options {
-            cache_bytes: self.options.page_cache_bytes,
-            no_sync: self.options.no_fsync,
-            ..bolt::Options::default()
-        };
         let path = self.snap_dir.join("db");
         let begun = self.world.clock.now();
-        let backend = Backend::open(Arc::clone(&self.world.disk), &path, options)?;
+        let state = Opening::new(self.world, self.options).open(&path)?;
         life::db_opened(&path, self.world.clock.now().saturating_sub(begun));
-        let tick_ms = u64::try_from(self.options.tick.as_millis()).unwrap_or(u64::MAX);
-        let state_options = state::Options {
-            min_lease_ttl: state::min_lease_ttl(self.options.election_ticks, tick_ms),
-            max_learners: self.options.max_learners,
-            persist_checkpoints: self.options.has("LeaseCheckpointPersist"),
-            quota: QuotaBytes::from_flag(self.options.quota_bytes),
-            watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
-            store: mvcc::Options { value_budget_bytes: self.options.value_budget_bytes },
-        };
-        Ok(State::open(backend, state_options)?)
+        Ok(state)
     }
 
     /// A new member: its log begins with the members of the cluster.
@@ -221,78 +221,113 @@ impl Boot<'_> {
                 self.snap_dir.display()
             )));
         }
-        let me = self.find_myself()?;
-        let member_id = me.id.0;
-        let cluster_id = state::cluster_id([me.id]);
+        let (cluster_id, member_id, raft) = match &self.options.bootstrap {
+            Some(Bootstrap::New { members }) => {
+                let me = self.find_myself(members)?.id.0;
+                (state::cluster_id(ids(members)), me, self.bootstrap(me, members)?)
+            }
+            Some(Bootstrap::Join { cluster_id, member_id, .. }) => {
+                // What it is to know comes from who leads, the members first.
+                let config = self.raft_config(node_id(*member_id)?);
+                let raft = RawNode::new(config, MemStorage::new()).map_err(start_failure)?;
+                (*cluster_id, *member_id, raft)
+            }
+            None => {
+                return Err(Fatal::Bootstrap(format!(
+                    "there is no log in {}, and nothing says how to begin one",
+                    self.wal_dir.display()
+                )));
+            }
+        };
         let metadata =
             Metadata { node_id: Some(member_id), cluster_id: Some(cluster_id) }.encode_to_vec();
-        let wal_options = self.wal_options();
         let disk = Arc::clone(&self.world.disk);
-        let wal = Wal::create_with(disk, &self.wal_dir, &metadata, wal_options)?;
-        let raft = self.bootstrap(&me)?;
+        let wal = Wal::create_with(disk, &self.wal_dir, &metadata, self.wal_options())?;
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: 0 })
     }
 
-    fn bootstrap(&self, me: &Member) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
-        let id = node_id(me.id.0)?;
-        let context = Payload::from(bytes::Bytes::from(me.to_json()));
-        RawNode::bootstrap(self.raft_config(id), MemStorage::new(), [(id, Some(context))])
+    /// The first entries of a new cluster's log are its members, by their ids: every member begins
+    /// with the same ones.
+    fn bootstrap(
+        &self,
+        me: u64,
+        members: &[Member],
+    ) -> Result<RawNode<Payload, MemStorage<Payload>>, Fatal> {
+        let mut members: Vec<_> = members.iter().collect();
+        members.sort_by_key(|member| member.id);
+        let mut first = Vec::new();
+        for member in members {
+            let context = Payload::from(bytes::Bytes::from(member.to_json()));
+            first.push((node_id(member.id.0)?, Some(context)));
+        }
+        RawNode::bootstrap(self.raft_config(node_id(me)?), MemStorage::new(), first)
             .map_err(start_failure)
     }
 
-    /// This member as `--initial-cluster` and `--initial-advertise-peer-urls` describe it.
-    fn find_myself(&self) -> Result<Member, Fatal> {
-        let Options { name, initial_cluster, peer_urls, initial_cluster_token, .. } = self.options;
-        let Some((_, urls)) = initial_cluster.iter().find(|(member, _)| member == name) else {
-            return Err(Fatal::Bootstrap(format!(
-                "couldn't find local name \"{name}\" in the initial cluster configuration"
-            )));
-        };
-        if initial_cluster.len() > 1 {
-            return Err(Fatal::Bootstrap(
-                "--initial-cluster names several members: clusters are not built yet".to_owned(),
-            ));
-        }
-        let mut advertised = peer_urls.clone();
-        advertised.sort();
-        let mut urls = urls.clone();
-        urls.sort();
-        if advertised != urls {
-            return Err(Fatal::Bootstrap(format!(
-                "--initial-cluster has {name}={} but missing from --initial-advertise-peer-urls={}",
-                urls.join(","),
-                advertised.join(",")
-            )));
-        }
-        let id = state::member_id(&urls, initial_cluster_token, None);
-        Ok(Member { id, peer_urls: urls, name: name.clone(), ..Member::default() })
+    /// This member among the first ones.
+    fn find_myself<'a>(&self, members: &'a [Member]) -> Result<&'a Member, Fatal> {
+        let name = &self.options.name;
+        members.iter().find(|member| member.name == *name).ok_or_else(|| {
+            Fatal::Bootstrap(format!(
+                "couldn't find local name {name:?} in the initial cluster configuration"
+            ))
+        })
     }
 
     /// A member that has lived before.
     fn restart(&self, snapshot: SnapshotMark, state: &State) -> Result<Log, Fatal> {
         let disk = Arc::clone(&self.world.disk);
-        let (wal, recovered) = Wal::open_with(disk, &self.wal_dir, snapshot, self.wal_options())?;
+        let (mut wal, recovered) =
+            Wal::open_with(disk, &self.wal_dir, snapshot, self.wal_options())?;
         let metadata = Metadata::decode(recovered.metadata.clone())
             .map_err(|error| Fatal::Metadata(error.to_string()))?;
         let (cluster_id, member_id) = (metadata.cluster_id(), metadata.node_id());
-        let nothing_promised =
-            snapshot.index == 0 && recovered.entries.is_empty() && recovered.hard_state.term() == 0;
         check_belongs_together(snapshot, &recovered, state)?;
-        let raft = if nothing_promised {
-            // The first start was cut short before anything of it was durable.
-            let me = self.find_myself()?;
-            self.check_is_ours(&me, cluster_id, member_id)?;
-            self.bootstrap(&me)?
-        } else {
-            self.recover(snapshot, recovered, state, node_id(member_id)?)?
+        self.check_learners(state)?;
+        // Whoever voted, or took in an entry of a leader, has noted a term first.
+        let nothing_promised =
+            snapshot.index == 0 && recovered.hard_state.term() == 0 && state.applied().index == 0;
+        let forced = self.options.force_new_cluster;
+        let raft = match &self.options.bootstrap {
+            // The first start was cut short before all of it was durable.
+            Some(Bootstrap::New { members }) if nothing_promised && !forced => {
+                let me = self.find_myself(members)?;
+                self.check_is_ours(me, members, cluster_id, member_id)?;
+                self.bootstrap(me.id.0, members)?
+            }
+            _ => {
+                let recovered = match forced {
+                    true => {
+                        force::alone(recovered, state, Who { cluster_id, member_id }, &mut wal)?
+                    }
+                    false => recovered,
+                };
+                self.recover(snapshot, recovered, state, node_id(member_id)?)?
+            }
         };
         Ok(Log { wal, raft, cluster_id, member_id, snapshot_index: snapshot.index })
     }
 
-    /// A log that nothing was written to yet is taken up only by who began it: it says who it
+    /// Whether the cluster has more learners than this member was told to expect.
+    fn check_learners(&self, state: &State) -> Result<(), Fatal> {
+        let members = state.views().members.list();
+        let learners = members.iter().filter(|member| member.is_learner).count();
+        if learners <= self.options.max_learners {
+            return Ok(());
+        }
+        Err(Fatal::Bootstrap(format!("membership: {}", state::Rejected::TooManyLearners)))
+    }
+
+    /// A log that nothing was promised in yet is taken up only by who began it: it says who it
     /// belongs to, and the next start believes it.
-    fn check_is_ours(&self, me: &Member, cluster_id: u64, member_id: u64) -> Result<(), Fatal> {
-        if me.id.0 == member_id && state::cluster_id([me.id]) == cluster_id {
+    fn check_is_ours(
+        &self,
+        me: &Member,
+        members: &[Member],
+        cluster_id: u64,
+        member_id: u64,
+    ) -> Result<(), Fatal> {
+        if me.id.0 == member_id && state::cluster_id(ids(members)) == cluster_id {
             return Ok(());
         }
         Err(Fatal::Bootstrap(format!(
@@ -331,8 +366,22 @@ impl Boot<'_> {
         raft::Config {
             election_tick: self.options.election_ticks,
             pre_vote: self.options.pre_vote,
+            // Half of etcd's: where votes are split it is asked again soon.
+            election_jitter: Some((self.options.election_ticks / 2).max(1)),
+            max_uncommitted_size: UNCOMMITTED,
             seed: id.get() ^ self.world.clock.unix().as_nanos() as u64,
             ..raft::Config::new(id)
+        }
+    }
+
+    /// Who there is to speak to before the log tells of the members.
+    fn remotes(&self) -> Vec<Peer> {
+        match &self.options.bootstrap {
+            Some(Bootstrap::New { members } | Bootstrap::Join { members, .. }) => members
+                .iter()
+                .map(|member| Peer { id: member.id.0, urls: member.peer_urls.clone() })
+                .collect(),
+            None => Vec::new(),
         }
     }
 
@@ -342,19 +391,22 @@ impl Boot<'_> {
 
     fn assemble(self, state: State, log: Log) -> Booted {
         let Log { wal, raft, cluster_id, member_id, snapshot_index } = log;
+        let remotes = self.remotes();
         let now = self.world.clock.now();
         let ids = Arc::new(RequestIds::new(member_id, self.world.clock.unix()));
         let standing = Arc::new(Standing::default());
-        let checkpoint = self.options.has("LeaseCheckpoint");
         let expiry = ExpiryOptions {
             retry: self.options.request_timeout(),
-            checkpoint_interval: checkpoint.then_some(CHECKPOINT_INTERVAL),
+            checkpoint_interval: Some(CHECKPOINT_INTERVAL),
             ..ExpiryOptions::default()
         };
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
         let db_path = self.snap_dir.join("db");
+        let others = Arc::new(Others::default());
+        let opening = Opening::new(self.world, self.options);
+        let random = Random::new(member_id ^ self.world.clock.unix().as_nanos() as u64);
         let snapshots = Snapshots {
             disk: Arc::clone(&self.world.disk),
             snap_dir: self.snap_dir,
@@ -376,15 +428,35 @@ impl Boot<'_> {
             compactor: Compactor::new(self.options.auto_compaction, now),
             snapshots,
             watchful: watchful.clone(),
+            others: Arc::clone(&others),
+            remotes,
+            random,
         };
         let pace = Pace {
             tick: self.options.tick,
             election_timeout: self.options.tick * self.options.election_ticks,
             batch_interval: self.options.batch_interval,
             batch_limit: self.options.batch_limit,
+            pre_vote: self.options.pre_vote,
+            checkpoint_leases: self.options.has("LeaseCheckpoint"),
+            catchup_entries: self.options.catchup_entries,
         };
-        let drive = Drive::new(parts, pace, now);
-        Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful }
+        let mut drive = Drive::new(parts, pace, now);
+        if self.options.initial_election_tick_advance {
+            drive.advance_election(self.options.election_ticks);
+        }
+        Booted {
+            drive,
+            cluster_id,
+            member_id,
+            db_path,
+            ids,
+            standing,
+            clockwork,
+            watchful,
+            others,
+            opening,
+        }
     }
 }
 
@@ -421,6 +493,10 @@ fn configuration(state: &State) -> Result<ConfState, Fatal> {
 
 fn raftpb_index(entry: &proto::raftpb::Entry) -> u64 {
     entry.index()
+}
+
+fn ids(members: &[Member]) -> impl Iterator<Item = state::MemberId> {
+    members.iter().map(|member| member.id)
 }
 
 fn node_id(id: u64) -> Result<NodeId, Fatal> {

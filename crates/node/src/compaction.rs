@@ -19,14 +19,25 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(crate) struct Compactions {
     jobs: Mutex<Option<mpsc::Sender<CompactJob>>>,
     stop: Arc<AtomicBool>,
-    finished: watch::Receiver<i64>,
+    finished: watch::Sender<i64>,
+    site: Site,
 }
 
 /// Where the thread works.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) backend: Backend,
+    clock: Arc<dyn Clock>,
+    backend: Arc<Mutex<Backend>>,
+}
+
+impl Site {
+    pub(crate) fn new(clock: Arc<dyn Clock>, backend: Backend) -> Self {
+        Self { clock, backend: Arc::new(Mutex::new(backend)) }
+    }
+
+    fn backend(&self) -> MutexGuard<'_, Backend> {
+        self.backend.lock().expect("no holder of this lock panics")
+    }
 }
 
 /// How the thread works.
@@ -48,7 +59,8 @@ impl Compactions {
         failed: impl Fn(mvcc::Error) + Send + 'static,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, inbox) = mpsc::channel::<CompactJob>();
-        let (done, finished) = watch::channel(finished);
+        let finished = watch::Sender::new(finished);
+        let (done, place) = (finished.clone(), site.clone());
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let join = std::thread::Builder::new().name("compaction".to_owned()).spawn(move || {
@@ -61,7 +73,7 @@ impl Compactions {
                 }
             }
         })?;
-        Ok((Self { jobs: Mutex::new(Some(jobs)), stop, finished }, join))
+        Ok((Self { jobs: Mutex::new(Some(jobs)), stop, finished, site: place }, join))
     }
 
     /// Queues a job.
@@ -69,6 +81,14 @@ impl Compactions {
         if let Some(jobs) = &*self.jobs() {
             // The thread is gone only where the member has failed.
             let _ = jobs.send(job);
+        }
+    }
+
+    /// The state was replaced: in the new one, what lies before `done` is compacted.
+    pub(crate) fn replace(&self, backend: Backend, done: Option<i64>) {
+        *self.site.backend() = backend;
+        if let Some(done) = done {
+            self.finished.send_modify(|finished| *finished = done.max(*finished));
         }
     }
 
@@ -84,7 +104,7 @@ impl Compactions {
 
     /// The revision of the newest finished compaction.
     pub(crate) fn finished(&self) -> watch::Receiver<i64> {
-        self.finished.clone()
+        self.finished.subscribe()
     }
 }
 
@@ -116,7 +136,8 @@ fn run(
                 let took = site.clock.now() - begun;
                 metrics::COMPACTION_TOTAL.observe(millis(took));
                 metrics::COMPACTION_LAST.set(site.clock.unix().as_secs() as f64);
-                tell_finished(&job, took, &site.backend);
+                let backend = site.backend().clone();
+                tell_finished(&job, took, &backend);
                 return Ok(true);
             }
         }

@@ -1,38 +1,204 @@
-//! Whether what is on disk is still what was written.
+//! Whether what is on disk is still what was written, and the same on all members.
 //!
-//! Members compare their hashes of all keys; one that is alone compares two of its own, which
-//! differ where its disk, or its memory, does not give back what it was given.
+//! Members compare their hashes of all keys: some of the time those of now, and after compactions
+//! those that each of them took on its way. One that is alone compares two of its own, which differ
+//! where its disk, or its memory, does not give back what it was given.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mvcc::HashKv;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
+use state::MemberId;
 
+use crate::peers::AskError;
 use crate::{Error, Node};
 
 impl Node {
-    /// Compares two hashes, and raises the CORRUPT alarm where they should be the same and are
-    /// not: no key is read or written any more then, until an operator has looked.
+    /// Compares what this member holds with what the others hold, before it serves anybody.
+    pub async fn check_initially(&self) -> Result<(), Error> {
+        let me = MemberId(self.shared.member_id).to_string();
+        let timeout = self.shared.limits.request_timeout;
+        tracing::info!(
+            "local-member-id" = me,
+            timeout = ?timeout,
+            "starting initial corruption check"
+        );
+        let own = self.hash_kv(0).await?;
+        let mut mismatches = 0;
+        for (id, told) in self.hashes_of_others(own.revision).await {
+            let theirs = match told {
+                Ok(theirs) => theirs,
+                Err(error) => {
+                    let (peer, error) = (id.to_string(), error.to_string());
+                    tracing::warn!(
+                        "local-member-id" = me,
+                        "remote-peer-id" = peer,
+                        "local-member-revision" = own.revision,
+                        error,
+                        "cannot fetch hash from remote peer"
+                    );
+                    continue;
+                }
+            };
+            if theirs.hash == own.hash {
+                continue;
+            }
+            let same_history = theirs.compact_revision == own.compact_revision;
+            mismatches += usize::from(same_history);
+            let text = match same_history {
+                true => "found different hash values from remote peer",
+                false => "found different compact revision values from remote peer",
+            };
+            tracing::warn!(
+                "local-member-id" = me,
+                "local-member-revision" = own.revision,
+                "local-member-compact-revision" = own.compact_revision,
+                "local-member-hash" = own.hash,
+                "remote-peer-id" = %id,
+                "remote-peer-compact-revision" = theirs.compact_revision,
+                "remote-peer-hash" = theirs.hash,
+                "{text}"
+            );
+        }
+        if mismatches > 0 {
+            return Err(Error::Inconsistent(me));
+        }
+        tracing::info!("local-member-id" = me, "initial corruption checking passed; no corruption");
+        Ok(())
+    }
+
+    /// Compares hashes, and raises the CORRUPT alarm where they should be the same and are not: no
+    /// key is read or written any more then, until an operator has looked. Only the leader does.
     pub(crate) async fn check_corruption(&self) -> Result<(), Error> {
         let first = self.hash_kv(0).await?;
+        let others = self.hashes_of_others(first.revision).await;
         self.read_barrier().await?;
         let second = self.hash_kv(0).await?;
-        if !contradict(&first, &second) {
-            return Ok(());
+        if contradict(&first, &second) {
+            tracing::warn!(
+                "revision-1" = first.revision,
+                "compact-revision-1" = first.compact_revision,
+                "hash-1" = first.hash,
+                "revision-2" = second.revision,
+                "compact-revision-2" = second.compact_revision,
+                "hash-2" = second.hash,
+                "found hash mismatch"
+            );
+            return self.raise_corrupt(MemberId(self.shared.member_id)).await;
         }
-        tracing::warn!(
-            "revision-1" = first.revision,
-            "compact-revision-1" = first.compact_revision,
-            "hash-1" = first.hash,
-            "revision-2" = second.revision,
-            "compact-revision-2" = second.compact_revision,
-            "hash-2" = second.hash,
-            "found hash mismatch"
-        );
+        let mut checked = 0;
+        let mut corrupt = None;
+        for (id, told) in others {
+            let Ok(theirs) = told else { continue };
+            checked += 1;
+            if theirs.compact_revision > second.compact_revision {
+                tracing::warn!(
+                    "leader-compact-revision" = second.compact_revision,
+                    "follower-compact-revision" = theirs.compact_revision,
+                    "follower-peer-id" = %id,
+                    "compact revision from follower must be less than or equal to leader's"
+                );
+                corrupt = corrupt.or(Some(id));
+            }
+            if theirs.compact_revision == first.compact_revision && theirs.hash != first.hash {
+                tracing::warn!(
+                    "leader-compact-revision" = second.compact_revision,
+                    "leader-hash" = first.hash,
+                    "follower-compact-revision" = theirs.compact_revision,
+                    "follower-hash" = theirs.hash,
+                    "follower-peer-id" = %id,
+                    "same compact revision then hashes must match"
+                );
+                corrupt = corrupt.or(Some(id));
+            }
+        }
+        if let Some(id) = corrupt {
+            self.raise_corrupt(id).await?;
+        }
+        tracing::info!("number-of-peers-checked" = checked, "finished peer corruption check");
+        Ok(())
+    }
+
+    /// Compares the hashes that members took on the way of compactions, the newest that all have.
+    /// Says up to where they are checked.
+    pub(crate) async fn check_compaction_hashes(&self, checked: i64) -> Result<i64, Error> {
+        let me = MemberId(self.shared.member_id);
+        tracing::info!("local-member-id" = %me, "starting compact hash check");
+        let hashes = self.shared.views().reader.compaction_hashes();
+        let unchecked = hashes.iter().rev().filter(|hash| hash.revision > checked);
+        let mut looked_at = 0;
+        let mut done = checked;
+        for own in unchecked {
+            let others = self.hashes_of_others(own.revision).await;
+            if others.is_empty() {
+                break;
+            }
+            looked_at += 1;
+            let same_history: Vec<_> = others
+                .iter()
+                .filter_map(|(id, told)| Some((*id, told.as_ref().ok()?)))
+                .filter(|(_, theirs)| theirs.compact_revision == own.compact_revision)
+                .map(|(id, theirs)| (id, theirs.hash))
+                .collect();
+            let corrupt = minority((me, own.hash), &same_history, others.len() + 1);
+            if !corrupt.is_empty() {
+                tracing::error!(
+                    "leader-id" = %me,
+                    "leader-revision" = own.revision,
+                    "leader-compact-revision" = own.compact_revision,
+                    "leader-hash" = own.hash,
+                    "peer-ids" = ?corrupt,
+                    "Detected compaction hash mismatch"
+                );
+                for id in corrupt {
+                    self.raise_corrupt(id).await?;
+                }
+                done = own.revision;
+                break;
+            }
+            if same_history.len() == others.len() {
+                tracing::info!(
+                    "number-of-peers-checked" = same_history.len(),
+                    revision = own.revision,
+                    "compactRevision" = own.compact_revision,
+                    "successfully checked hash on whole cluster"
+                );
+                done = own.revision;
+                break;
+            }
+            tracing::warn!(
+                "number-of-peers-checked" = same_history.len(),
+                "number-of-peers" = others.len(),
+                revision = own.revision,
+                "skipped revision in compaction hash check; was not able to check all peers"
+            );
+        }
+        tracing::info!("number-of-hashes-checked" = looked_at, "finished compaction hash check");
+        Ok(done)
+    }
+
+    /// What the other members say that the history up to a revision hashes to.
+    async fn hashes_of_others(&self, revision: i64) -> Vec<(MemberId, Result<HashKv, AskError>)> {
+        let Some(others) = self.shared.others.get() else { return Vec::new() };
+        let members = self.shared.views().members.list();
+        let asked: Vec<_> = members
+            .iter()
+            .filter(|member| member.id.0 != self.shared.member_id)
+            .map(|member| (member.id, others.hash_kv(member.id.0, revision)))
+            .collect();
+        let mut told = Vec::new();
+        for (id, asked) in asked {
+            told.push((id, asked.await));
+        }
+        told
+    }
+
+    async fn raise_corrupt(&self, id: MemberId) -> Result<(), Error> {
         let alarm = AlarmRequest {
             action: AlarmAction::Activate as i32,
-            member_id: self.shared.member_id,
+            member_id: id.0,
             alarm: AlarmType::Corrupt as i32,
         };
         let request = InternalRaftRequest { alarm: Some(alarm), ..Default::default() };
@@ -50,8 +216,28 @@ impl Node {
         );
         loop {
             tokio::time::sleep(interval).await;
-            if let Err(failure) = self.check_corruption().await {
+            if self.is_leader()
+                && let Err(failure) = self.check_corruption().await
+            {
                 tracing::warn!(error = failure.to_string(), "failed to check hash KV");
+            }
+        }
+    }
+
+    /// Likewise for the hashes of compactions.
+    pub(crate) async fn watch_compaction_hashes(&self, interval: Option<Duration>) {
+        let Some(interval) = interval else { return std::future::pending().await };
+        let mut checked = 0;
+        loop {
+            tokio::time::sleep(interval).await;
+            if self.is_leader() {
+                match self.check_compaction_hashes(checked).await {
+                    Ok(revision) => checked = revision,
+                    Err(failure) => {
+                        let error = failure.to_string();
+                        tracing::warn!(error, "failed to check compaction hashes");
+                    }
+                }
             }
         }
     }
@@ -62,6 +248,24 @@ fn contradict(first: &HashKv, second: &HashKv) -> bool {
     let same_history =
         first.revision == second.revision && first.compact_revision == second.compact_revision;
     same_history && first.hash != second.hash
+}
+
+/// Who does not agree with most of the members; nobody where all agree. Where there is no such
+/// majority nobody knows whose data is corrupt: then it is member 0, which stands for all.
+fn minority(own: (MemberId, u32), others: &[(MemberId, u32)], members: usize) -> Vec<MemberId> {
+    let mut by_hash: BTreeMap<u32, Vec<MemberId>> = BTreeMap::new();
+    for (id, hash) in std::iter::once(&own).chain(others) {
+        by_hash.entry(*hash).or_default().push(*id);
+    }
+    if by_hash.len() == 1 {
+        return Vec::new();
+    }
+    let quorum = members / 2 + 1;
+    let Some((right, _)) = by_hash.iter().find(|(_, ids)| ids.len() >= quorum) else {
+        return vec![MemberId(0)];
+    };
+    let right = *right;
+    by_hash.into_iter().filter(|(hash, _)| *hash != right).flat_map(|(_, ids)| ids).collect()
 }
 
 #[cfg(test)]
@@ -75,5 +279,16 @@ mod tests {
         assert!(!contradict(&hash(1, 2, 9), &hash(1, 2, 9)));
         assert!(!contradict(&hash(1, 2, 9), &hash(3, 2, 10)), "there was a write between");
         assert!(!contradict(&hash(1, 2, 9), &hash(3, 4, 9)), "there was a compaction between");
+    }
+
+    #[test]
+    fn who_disagrees_with_most_is_corrupt() {
+        let id = MemberId;
+        assert_eq!(minority((id(1), 7), &[(id(2), 7), (id(3), 7)], 3), []);
+        assert_eq!(minority((id(1), 7), &[(id(2), 7), (id(3), 8)], 3), [id(3)]);
+        assert_eq!(minority((id(1), 7), &[(id(2), 8), (id(3), 8)], 3), [id(1)]);
+        assert_eq!(minority((id(1), 7), &[(id(2), 8), (id(3), 9)], 3), [id(0)]);
+        assert_eq!(minority((id(1), 7), &[(id(3), 8)], 3), [id(0)], "one has not told");
+        assert_eq!(minority((id(1), 7), &[(id(3), 7)], 3), []);
     }
 }

@@ -34,6 +34,8 @@ struct Todo {
     /// The thread is gone.
     closed: bool,
     vacuums: Vec<oneshot::Sender<Result<(), String>>>,
+    /// The db file that takes the place of the one before.
+    replaced: Option<Backend>,
 }
 
 /// What the thread works on.
@@ -86,6 +88,15 @@ impl Committer {
         done
     }
 
+    /// Another db file takes the place of the one before. What that one lacks is of no use.
+    pub(crate) fn replace(&self, backend: Backend) {
+        let mut todo = self.todo();
+        todo.replaced = Some(backend);
+        todo.sealed = false;
+        drop(todo);
+        self.shared.changed.notify_one();
+    }
+
     /// Ends the thread once what is sealed is committed.
     pub(crate) fn stop(&self) {
         self.todo().stop = true;
@@ -103,7 +114,9 @@ impl Committer {
 
     /// What there is to do; nothing where that was long enough in coming.
     fn next(&self, patience: Option<Duration>) -> Todo {
-        let idle = |todo: &mut Todo| !(todo.sealed || todo.stop || !todo.vacuums.is_empty());
+        let idle = |todo: &mut Todo| {
+            !(todo.sealed || todo.stop || !todo.vacuums.is_empty() || todo.replaced.is_some())
+        };
         let (todo, changed) = (self.todo(), &self.shared.changed);
         let poisoned = "no holder of this lock panics";
         let mut todo = match patience {
@@ -139,6 +152,11 @@ impl<D: Fn(Result<(), String>)> Worker<D> {
             let now = self.clock.now();
             let due = self.vacuum.due(now, self.backend.db());
             let todo = self.committer.next(due.map(|due| due.saturating_sub(now)));
+            if let Some(backend) = todo.replaced {
+                self.backend = backend;
+                // Who waits for a commit of the one before looks again.
+                self.committer.shared.commits.send_modify(|count| *count += 1);
+            }
             if todo.sealed {
                 self.commit()?;
             }

@@ -5,7 +5,8 @@ use crate::{Error, Node, humane_bytes, metrics};
 impl Node {
     /// Makes the db file as small as it can be. Nothing else waits for it.
     pub async fn defragment(&self) -> Result<(), Error> {
-        let db = self.shared.views.backend.db();
+        let views = self.shared.views();
+        let db = views.backend.db();
         let (size, in_use) = (db.size(), db.size_in_use());
         let path = self.shared.db_path.display().to_string();
         tracing::info!(
@@ -45,7 +46,8 @@ impl Node {
         if threshold_megabytes == 0 {
             return Ok(());
         }
-        let db = self.shared.views.backend.db();
+        let views = self.shared.views();
+        let db = views.backend.db();
         let free = db.size().saturating_sub(db.size_in_use());
         let threshold = threshold_megabytes.saturating_mul(1 << 20);
         if free < threshold {

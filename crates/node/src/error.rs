@@ -17,6 +17,40 @@ pub enum Error {
     /// No member leads.
     #[error("no leader")]
     NoLeader,
+    /// The member that led was lost while the request was on its way. Whether it was done is not
+    /// known.
+    #[error("request timed out, possibly due to previous leader failure")]
+    LeaderLost,
+    /// This member does not decide about leases now.
+    #[error("not a primary lessor")]
+    NotPrimary,
+    /// Another member leads.
+    #[error("not leader")]
+    NotLeader,
+    /// The lead cannot go to a member without a vote, or to none.
+    #[error("bad leader transferee")]
+    BadTransferee,
+    /// The other member has not taken the lead in time.
+    #[error("request timed out, leader transfer took too long")]
+    TransferTimeout,
+    /// Too many members have never been started for this change.
+    #[error("re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// Too many members are not heard for this change.
+    #[error("unhealthy cluster")]
+    Unhealthy,
+    /// The learner lacks too much of the leader's log.
+    #[error("can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// What this member (in hexadecimal) holds is not what others hold.
+    #[error("{0} found data inconsistency with peers")]
+    Inconsistent(String),
+    /// Another member has refused, in its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// It comes from another member and is nothing that a member can have sent.
+    #[error("malformed message: {0}")]
+    Malformed(String),
     /// The member goes down, or had to stop.
     #[error("server stopped")]
     Stopped,
@@ -121,6 +155,12 @@ pub enum Fatal {
     /// It could not go on before, and does nothing any more.
     #[error("the member has failed before")]
     Failed,
+    /// The log could not be synced.
+    #[error("{0}")]
+    Sync(String),
+    /// The cluster goes on without this member.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
     /// The flags name no such member, or what the cluster needs is not given.
     #[error("{0}")]
     Bootstrap(String),

@@ -27,14 +27,20 @@ mod defragment;
 mod describe;
 mod drive;
 mod error;
+mod force;
 mod ids;
+mod inbound;
 mod leases;
 mod life;
+mod members;
 mod metrics;
 mod node;
+mod opening;
 mod options;
+mod peers;
 mod queue;
 mod reads;
+mod receive;
 mod running;
 mod sizes;
 mod snapshot;
@@ -50,10 +56,19 @@ pub use boot::World;
 pub use compactor::AutoCompaction;
 pub use describe::{humane_bytes, text};
 pub use error::{Error, Fatal};
-pub use node::{Image, LeaseStanding, Node};
-pub use options::{Feature, Options};
+pub use leases::LeaseStanding;
+pub use mvcc::HashKv;
+pub use node::{Image, Node};
+pub use options::{Bootstrap, Feature, Options};
+pub use peers::{AskError, Asked, Peer, PeerVersion, Peers};
+pub use receive::IncomingSnapshot;
 pub use running::Running;
+pub use state::Rejected;
+pub use state::{Member, MemberId};
 pub use stepped::Stepped;
 
 /// The version of etcd that this member is.
 pub const SERVER_VERSION: &str = "3.7.1";
+
+/// Why a member ends that the others say is none of theirs.
+pub const REMOVED: &str = "the member has been permanently removed from the cluster";

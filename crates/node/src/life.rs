@@ -139,6 +139,21 @@ impl Who {
         );
     }
 
+    /// It has nothing to hand over.
+    pub(crate) fn stops_as_follower(self, leader: u64) {
+        tracing::info!(
+            "local-member-id" = self.member(),
+            "current-leader-member-id" = %MemberId(leader),
+            "skipped leadership transfer; local server is not leader"
+        );
+    }
+
+    /// It stops as the leader all the same.
+    pub(crate) fn leadership_stays(self, failure: &crate::Error) {
+        let error = format!("etcdserver: {failure}");
+        tracing::warn!("local-member-id" = self.member(), error, "leadership transfer failed");
+    }
+
     /// Nobody is there to hand leadership to.
     pub(crate) fn stops_alone(self) {
         let me = self.member();

@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, exponential_buckets,
-    register_gauge, register_histogram, register_int_counter, register_int_gauge,
-    register_int_gauge_vec,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    exponential_buckets, register_gauge, register_histogram, register_int_counter,
+    register_int_counter_vec, register_int_gauge, register_int_gauge_vec,
 };
 
 use state::MemberId;
@@ -141,6 +141,16 @@ labelled! {
     KNOWN_PEERS, "etcd_network_known_peers", "The current number of known peers.", &["Local", "Remote"];
     ALARMS, "etcd_debugging_server_alarms", "Alarms for every member in cluster. 1 for 'server_id' label with current ID. 2 for 'alarm_type' label with type of this alarm", &["server_id", "alarm_type"];
 }
+
+/// Promotions that were refused, by what was said.
+pub(crate) static PROMOTIONS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    register_int_counter_vec!(
+        "etcd_server_learner_promote_failures",
+        "The total number of failed learner promotions (likely learner not ready) while this member is leader.",
+        &["Reason"]
+    )
+    .expect("the name is registered once")
+});
 
 /// Says once who this member is and what it can do.
 pub(crate) fn name_member(id: u64, features: &[Feature]) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Poll;
 use std::thread::Thread;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use mvcc::{HashKv, Hub};
 use prometheus::HistogramTimer;
 use proto::Message as _;
 use proto::etcdserverpb::{
-    AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, LeaseCheckpoint,
-    LeaseCheckpointRequest, Member, RequestHeader, ResponseHeader, StatusResponse,
+    AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, Member, RequestHeader,
+    ResponseHeader, StatusResponse,
 };
-use state::{LeaseId, MemberId, Renewal, Reply, Views};
+use state::{MemberId, Reply, Views};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::boot::{Booted, World};
@@ -24,7 +24,9 @@ use crate::db::Committer;
 use crate::drive::{Answered, Beside, Drive, no_space_alarm};
 use crate::ids::RequestIds;
 use crate::leases::Clockwork;
-use crate::queue::{Proposal, Queue};
+use crate::opening::Opening;
+use crate::peers::Others;
+use crate::queue::{Input, Proposal, Queue};
 use crate::standing::Standing;
 use crate::tally::{self, Kind};
 use crate::watchful::Watchful;
@@ -37,11 +39,11 @@ const QUEUE_LIMIT: usize = 5000;
 const INLINE_LIMIT: usize = 4;
 /// Where steps take longer than this (in microseconds), a thread of requests cannot wait for one.
 const INLINE_MICROS: u64 = 1000;
+/// Reads that may wait for the drive; more are refused.
+const READ_LIMIT: usize = 100_000;
 /// How many long reads may be under way at a time: each wants a core, and the threads of
 /// connections want theirs.
 const TURNS_ASIDE: usize = 4;
-/// How often a keep-alive looks whether an expired lease is gone.
-const REVOKE_POLL: Duration = Duration::from_millis(20);
 
 /// The member as callers see it. Clones are the same member.
 #[derive(Clone)]
@@ -54,7 +56,14 @@ pub(crate) struct Shared {
     pub(crate) cluster_id: u64,
     pub(crate) member_id: u64,
     pub(crate) db_path: PathBuf,
-    pub(crate) views: Views,
+    /// Replaced whole when this member gets its state from another one.
+    views: RwLock<Arc<Views>>,
+    /// The same through all states.
+    hub: Hub,
+    pub(crate) others: Arc<Others>,
+    pub(crate) opening: Opening,
+    /// States are received one at a time.
+    pub(crate) receiving: Arc<Semaphore>,
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
@@ -65,6 +74,7 @@ pub(crate) struct Shared {
     pub(crate) committer: Committer,
     pub(crate) compactions: Compactions,
     pub(crate) segments: std::sync::mpsc::Sender<wal::NextSegmentJob>,
+    pub(crate) syncs: std::sync::mpsc::Sender<(u64, wal::SyncJob)>,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) limits: Limits,
     /// For long reads and what else is done aside.
@@ -78,15 +88,9 @@ pub(crate) struct Shared {
 pub(crate) struct Limits {
     pub(crate) request_bytes: usize,
     pub(crate) request_timeout: Duration,
-}
-
-/// A lease as `LeaseTimeToLive` tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeaseStanding {
-    /// Whole seconds that are left.
-    pub remaining_seconds: i64,
-    /// What was granted.
-    pub granted_seconds: i64,
+    pub(crate) election_timeout: Duration,
+    /// Whether changes of the members that endanger the quorum are refused.
+    pub(crate) strict_reconfig: bool,
 }
 
 /// A consistent picture of the db file.
@@ -98,6 +102,21 @@ pub struct Image {
 }
 
 impl Image {
+    /// All of its bytes, for simulations.
+    pub fn bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut buf = vec![0; usize::try_from(self.len()).unwrap_or(usize::MAX)];
+        let read = self.tx.read_image(0, &mut buf);
+        let read = read.map_err(|error| Error::Storage(error.to_string()))?;
+        buf.truncate(read);
+        Ok(buf)
+    }
+
+    /// The file as the last commit left it.
+    pub(crate) fn of(backend: &mvcc::Backend) -> Self {
+        let taken = metrics::BACKEND_SNAPSHOT.start_timer();
+        Self { tx: Arc::new(backend.snapshot()), _taken: taken }
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         self.tx.image_len()
@@ -125,11 +144,27 @@ impl Image {
 
 impl Shared {
     pub(crate) fn new(booted: Booted, parts: Around) -> Self {
-        let Booted { drive, cluster_id, member_id, db_path, ids, standing, clockwork, watchful } =
-            booted;
-        let Around { world, driver, committer, compactions, segments, failure, limits } = parts;
+        let Booted {
+            drive,
+            cluster_id,
+            member_id,
+            db_path,
+            ids,
+            standing,
+            clockwork,
+            watchful,
+            others,
+            opening,
+        } = booted;
+        let Around { world, driver, committer, compactions, segments, syncs, failure, limits } =
+            parts;
+        let views = drive.state().views().clone();
         Self {
-            views: drive.state().views().clone(),
+            hub: views.hub.clone(),
+            views: RwLock::new(Arc::new(views)),
+            others,
+            opening,
+            receiving: Arc::new(Semaphore::new(1)),
             world,
             cluster_id,
             member_id,
@@ -144,11 +179,22 @@ impl Shared {
             committer,
             compactions,
             segments,
+            syncs,
             failure,
             limits,
             turns_aside: Arc::new(Semaphore::new(TURNS_ASIDE)),
             step_micros: AtomicU64::new(0),
         }
+    }
+
+    /// The state as it is now.
+    pub(crate) fn views(&self) -> Arc<Views> {
+        Arc::clone(&self.views.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where snapshots and the db file are.
+    pub(crate) fn snap_dir(&self) -> PathBuf {
+        self.db_path.parent().map_or_else(PathBuf::new, std::path::Path::to_owned)
     }
 
     pub(crate) fn drive(&self) -> MutexGuard<'_, Drive> {
@@ -157,10 +203,11 @@ impl Shared {
 
     /// Steps the drive with all that waits. Without leave to wait for the lock, somebody else
     /// steps it: who lets go of the drive looks at the queue once more.
-    pub(crate) fn step(&self, drive: &mut Drive, proposals: &mut Vec<Proposal>) {
+    pub(crate) fn step(&self, drive: &mut Drive, input: &mut Input) {
         let begun = self.world.clock.now();
-        self.queue.take(proposals);
-        match drive.step(begun, proposals) {
+        self.queue.take(input);
+        drive.sync_here(self.standing.syncs_quickly());
+        match drive.step(begun, input) {
             Ok(beside) => self.do_beside(beside),
             Err(failure) => self.fail(&failure.to_string()),
         }
@@ -170,15 +217,24 @@ impl Shared {
     }
 
     fn do_beside(&self, beside: Beside) {
+        if let Some(views) = beside.replaced {
+            self.committer.replace(views.backend.clone());
+            let done = beside.compactions.is_empty().then(|| views.reader.compact_revision());
+            self.compactions.replace(views.backend.clone(), done);
+            *self.views.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(views);
+        }
         if beside.commit {
             self.committer.sealed();
         }
         for job in beside.compactions {
             self.compactions.add(job);
         }
+        // These threads outlive the drive.
         if let Some(job) = beside.next_segment {
-            // The thread outlives the drive.
             let _ = self.segments.send(job);
+        }
+        if let Some(job) = beside.sync {
+            let _ = self.syncs.send(job);
         }
     }
 
@@ -198,9 +254,18 @@ impl Shared {
     /// Steps on this thread if nobody else does right now.
     fn step_here(&self) {
         let Ok(mut drive) = self.drive.try_lock() else { return };
-        self.step(&mut drive, &mut Vec::new());
+        self.step(&mut drive, &mut Input::default());
         drop(drive);
         self.wake_if_queued();
+    }
+
+    /// Sees to what was queued: here, where steps are short, else on the drive's thread.
+    pub(crate) fn step_or_wake(&self) {
+        if self.step_micros.load(Ordering::Relaxed) > INLINE_MICROS {
+            self.wake();
+        } else {
+            self.step_here();
+        }
     }
 
     /// For those who let go of the drive: who found it taken relies on them.
@@ -232,6 +297,7 @@ pub(crate) struct Around {
     pub(crate) committer: Committer,
     pub(crate) compactions: Compactions,
     pub(crate) segments: std::sync::mpsc::Sender<wal::NextSegmentJob>,
+    pub(crate) syncs: std::sync::mpsc::Sender<(u64, wal::SyncJob)>,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) limits: Limits,
 }
@@ -293,7 +359,7 @@ impl Node {
         }
         let (answer, outcome) = oneshot::channel();
         let proposal = Proposal { request: Arc::new(request), encoded, answer: Some(answer) };
-        if shared.queue.push(proposal, QUEUE_LIMIT) {
+        if shared.queue.propose(proposal, QUEUE_LIMIT) {
             Ok(outcome)
         } else {
             Err(Error::TooManyRequests)
@@ -320,19 +386,36 @@ impl Node {
 
     /// Returns once everything that was acknowledged before the call is visible to reads.
     pub async fn read_barrier(&self) -> Result<(), Error> {
-        let standing = &self.shared.standing;
-        if standing.reads_freely.is_up() {
+        let shared = &*self.shared;
+        if shared.standing.reads_freely.is_up() {
             return Ok(());
         }
-        metrics::READ_INDEX_FAILED.inc();
-        Err(if standing.stopped.is_up() { Error::Stopped } else { Error::NoLeader })
+        if shared.standing.stopped.is_up() {
+            return Err(Error::Stopped);
+        }
+        let (read, told) = oneshot::channel();
+        if !shared.queue.read(read, READ_LIMIT) {
+            return Err(Error::TooManyRequests);
+        }
+        let told = tokio::time::timeout(shared.limits.request_timeout, async {
+            self.see_to_step().await;
+            told.await
+        });
+        match told.await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::Stopped),
+            Err(_) => {
+                metrics::READ_INDEX_FAILED.inc();
+                Err(Error::Timeout)
+            }
+        }
     }
 
     /// Whether the db file has room for a request of this cost. If not, the alarm is raised
     /// before the caller hears of it.
     pub async fn check_quota(&self, cost: u64) -> Result<(), Error> {
-        let Err(no_space) = self.shared.views.check_quota(cost) else { return Ok(()) };
-        if !self.shared.views.alarms.any(AlarmType::Nospace) {
+        let Err(no_space) = self.shared.views().check_quota(cost) else { return Ok(()) };
+        if !self.shared.views().alarms.any(AlarmType::Nospace) {
             let alarm = Some(no_space_alarm(self.shared.member_id));
             let raise = InternalRaftRequest { alarm, ..Default::default() };
             if let Err(error) = self.propose(raise).await {
@@ -347,84 +430,24 @@ impl Node {
         ResponseHeader {
             cluster_id: self.shared.cluster_id,
             member_id: self.shared.member_id,
-            revision: self.shared.views.reader.current_revision(),
+            revision: self.shared.views().reader.current_revision(),
             raft_term: self.shared.standing.term.read(),
         }
     }
 
     /// Where watchers are.
     pub fn watch_hub(&self) -> &Hub {
-        &self.shared.views.hub
-    }
-
-    /// An id for a lease whose client did not choose one.
-    pub fn next_lease_id(&self) -> i64 {
-        self.shared.ids.next_lease()
-    }
-
-    /// Renews a lease: the TTL that it has again, or `None` where there is no such lease.
-    pub async fn renew_lease(&self, id: i64) -> Result<Option<i64>, Error> {
-        let id = LeaseId(id);
-        let deadline = self.now() + self.shared.limits.request_timeout;
-        loop {
-            let renewal = self.shared.clockwork.look().renew(self.now(), id);
-            match renewal {
-                Renewal::Renewed { ttl } => {
-                    metrics::LEASES_RENEWED.inc();
-                    return Ok(Some(ttl));
-                }
-                Renewal::NotFound => return Ok(None),
-                Renewal::NotPrimary => return Err(Error::NoLeader),
-                Renewal::ClearCheckpoint => {
-                    let checkpoint = LeaseCheckpoint { id: id.0, remaining_ttl: 0 };
-                    let checkpoints = vec![checkpoint];
-                    let lease_checkpoint = Some(LeaseCheckpointRequest { checkpoints });
-                    self.propose(InternalRaftRequest { lease_checkpoint, ..Default::default() })
-                        .await?;
-                }
-                // Its revoke is on its way; the answer waits for it, so that "gone" is true.
-                Renewal::Expired if self.now() >= deadline => return Err(Error::Timeout),
-                Renewal::Expired => tokio::time::sleep(REVOKE_POLL).await,
-            }
-        }
-    }
-
-    /// What is left of a lease; `None` where there is no such lease.
-    pub async fn lease_time_to_live(&self, id: i64) -> Result<Option<LeaseStanding>, Error> {
-        let id = LeaseId(id);
-        let Some(lease) = self.shared.views.leases.lease(id) else { return Ok(None) };
-        let remaining = self.shared.clockwork.look().remaining(self.now(), id);
-        let Some(remaining_seconds) = remaining else { return Ok(None) };
-        Ok(Some(LeaseStanding { remaining_seconds, granted_seconds: lease.ttl }))
-    }
-
-    /// The keys that hang on a lease, in byte order.
-    pub fn lease_keys(&self, id: i64) -> Vec<Bytes> {
-        self.shared.views.leases.keys(LeaseId(id)).unwrap_or_default()
-    }
-
-    /// All leases, the one that ends first first.
-    pub fn leases(&self) -> Vec<i64> {
-        let expiry = self.shared.clockwork.look();
-        if expiry.is_primary() {
-            let mut ends = expiry.ends();
-            // The drive needs the clockwork, and sorting takes its time.
-            drop(expiry);
-            ends.sort_unstable();
-            return ends.into_iter().map(|(_, id)| id.0).collect();
-        }
-        drop(expiry);
-        self.shared.views.leases.list().into_iter().map(|lease| lease.id.0).collect()
+        &self.shared.hub
     }
 
     /// The active alarms.
     pub fn alarms(&self) -> Vec<AlarmMember> {
-        self.shared.views.alarms.get(AlarmType::None)
+        self.shared.views().alarms.get(AlarmType::None)
     }
 
     /// The members by id.
     pub fn members(&self) -> Vec<Member> {
-        let members = self.shared.views.members.list().into_iter();
+        let members = self.shared.views().members.list().into_iter();
         members
             .map(|member| Member {
                 id: member.id.0,
@@ -438,7 +461,7 @@ impl Node {
 
     /// What the member says of itself.
     pub fn status(&self) -> StatusResponse {
-        let Shared { standing, views, .. } = &*self.shared;
+        let (standing, views) = (&self.shared.standing, self.shared.views());
         let mut errors = Vec::new();
         if standing.leader.read() == 0 {
             errors.push("etcdserver: no leader".to_owned());
@@ -458,7 +481,7 @@ impl Node {
             db_size_in_use: signed(db.size_in_use()),
             is_learner: self.is_learner(),
             storage_version: self.storage_version(),
-            db_size_quota: quota_bytes(views),
+            db_size_quota: quota_bytes(&views),
             downgrade_info: Some(DowngradeInfo {
                 enabled: downgrade.enabled,
                 target_version: downgrade.target_version,
@@ -471,6 +494,18 @@ impl Node {
         self.shared.standing.leader.read() != 0
     }
 
+    /// Returns when nobody has led for three election timeouts.
+    pub async fn leaderless(&self) {
+        let mut leaders = self.shared.standing.leaders();
+        let patience = self.shared.limits.election_timeout * 3;
+        while leaders.wait_for(|leader| *leader == 0).await.is_ok() {
+            let led = leaders.wait_for(|leader| *leader != 0);
+            if tokio::time::timeout(patience, led).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether this member leads.
     pub fn is_leader(&self) -> bool {
         self.shared.standing.leader.read() == self.shared.member_id
@@ -478,7 +513,7 @@ impl Node {
 
     /// Whether this member has no vote.
     pub fn is_learner(&self) -> bool {
-        self.shared.views.members.is_learner(MemberId(self.shared.member_id))
+        self.shared.standing.learner.is_up()
     }
 
     /// The version that this member is.
@@ -488,12 +523,12 @@ impl Node {
 
     /// What the members agreed to speak (`3.7.0`); empty while they have not.
     pub fn cluster_version(&self) -> String {
-        self.shared.views.members.cluster_version().map_or_else(String::new, |it| it.to_string())
+        self.shared.views().members.cluster_version().map_or_else(String::new, |it| it.to_string())
     }
 
     /// The version of the db file's schema; empty where it is too old to say.
     pub fn storage_version(&self) -> String {
-        let version = self.shared.views.storage_version().ok().flatten();
+        let version = self.shared.views().storage_version().ok().flatten();
         version.map_or_else(String::new, |it| it.to_string())
     }
 
@@ -501,7 +536,7 @@ impl Node {
     /// and in the db file.
     pub async fn wait_compacted(&self, revision: i64) -> Result<(), Error> {
         let mut finished = self.shared.compactions.finished();
-        let target = revision.min(self.shared.views.reader.compact_revision());
+        let target = revision.min(self.shared.views().reader.compact_revision());
         finished.wait_for(|finished| *finished >= target).await.map_err(|_| Error::Stopped)?;
         self.flush().await
     }
@@ -521,7 +556,7 @@ impl Node {
                 self.shared.committer.sealed();
             }
             // The count, and not the next wake-up: that may still be of a commit before.
-            if self.shared.standing.commits.read() >= flush.commits {
+            if flush.backend.commits() >= flush.commits {
                 return Ok(());
             }
             if self.shared.standing.stopped.is_up() {
@@ -535,14 +570,13 @@ impl Node {
     /// A picture of the db file with all that is applied by now.
     pub async fn image(&self) -> Result<Image, Error> {
         self.flush().await?;
-        let taken = metrics::BACKEND_SNAPSHOT.start_timer();
-        Ok(Image { tx: Arc::new(self.shared.views.backend.snapshot()), _taken: taken })
+        Ok(Image::of(&self.shared.views().backend))
     }
 
     /// The hash of the whole db file.
     pub async fn hash(&self) -> Result<u32, Error> {
         self.flush().await?;
-        let reader = self.shared.views.reader.clone();
+        let reader = self.shared.views().reader.clone();
         let timer = metrics::HASH.start_timer();
         let hash = blocking(move || Ok(reader.hash()?)).await;
         timer.observe_duration();
@@ -551,7 +585,7 @@ impl Node {
 
     /// The hash of the history of keys up to a revision.
     pub async fn hash_kv(&self, revision: i64) -> Result<HashKv, Error> {
-        let reader = self.shared.views.reader.clone();
+        let reader = self.shared.views().reader.clone();
         let timer = metrics::HASH_REV.start_timer();
         let hash = blocking(move || Ok(reader.hash_kv(revision)?)).await;
         timer.observe_duration();
@@ -560,14 +594,15 @@ impl Node {
 
     /// Brings the gauges up to date that nobody moves by itself.
     pub fn refresh_metrics(&self) {
-        let Shared { standing, views, queue, .. } = &*self.shared;
+        let Shared { standing, queue, .. } = &*self.shared;
+        let views = self.shared.views();
         metrics::HAS_LEADER.set(i64::from(self.has_leader()));
         metrics::IS_LEADER.set(i64::from(self.is_leader()));
         metrics::IS_LEARNER.set(i64::from(self.is_learner()));
         metrics::PROPOSALS_COMMITTED.set(signed(standing.committed.read()));
         metrics::PROPOSALS_APPLIED.set(signed(standing.applied.read()));
         metrics::PROPOSALS_PENDING.set(signed(queue.len() as u64));
-        metrics::QUOTA_BYTES.set(quota_bytes(views));
+        metrics::QUOTA_BYTES.set(quota_bytes(&views));
         metrics::DB_SIZE.set(signed(views.backend.db().size()));
         metrics::DB_SIZE_IN_USE.set(signed(views.backend.db().size_in_use()));
         metrics::OPEN_READS.set(signed(views.backend.db().open_read_transactions() as u64));
@@ -585,7 +620,7 @@ impl Node {
 
     /// The gauges that say something by a label: what it was before is taken back.
     fn refresh_labelled(&self) {
-        let Shared { member_id, views, .. } = &*self.shared;
+        let (member_id, views) = (&self.shared.member_id, self.shared.views());
         let me = MemberId(*member_id).to_string();
         metrics::CLUSTER_VERSION.reset();
         if let Some(version) = views.members.cluster_version() {

@@ -1,6 +1,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use state::Member;
+
 use crate::AutoCompaction;
 
 /// All that a member is told when it starts.
@@ -12,14 +14,12 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// `--wal-dir`, where it is not in the data directory.
     pub wal_dir: Option<PathBuf>,
-    /// `--initial-advertise-peer-urls`.
-    pub peer_urls: Vec<String>,
     /// `--advertise-client-urls`.
     pub client_urls: Vec<String>,
-    /// `--initial-cluster`: the peer URLs of each member, by name.
-    pub initial_cluster: Vec<(String, Vec<String>)>,
-    /// `--initial-cluster-token`.
-    pub initial_cluster_token: String,
+    /// How it begins where it has no log yet; `None` where it must have one.
+    pub bootstrap: Option<Bootstrap>,
+    /// `--force-new-cluster`: what the log has committed counts, and all other members are gone.
+    pub force_new_cluster: bool,
     /// `--heartbeat-interval`.
     pub tick: Duration,
     /// `--election-timeout`, in ticks.
@@ -28,6 +28,8 @@ pub struct Options {
     pub pre_vote: bool,
     /// `--snapshot-count`.
     pub snapshot_count: u64,
+    /// `--snapshot-catchup-entries`.
+    pub catchup_entries: u64,
     /// `--max-snapshots`, 0 for all.
     pub max_snapshots: usize,
     /// `--max-wals`, 0 for all.
@@ -42,6 +44,8 @@ pub struct Options {
     pub request_bytes: usize,
     /// `--max-learners`.
     pub max_learners: usize,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
     /// `--auto-compaction-mode` and `--auto-compaction-retention`.
     pub auto_compaction: AutoCompaction,
     /// `--compaction-batch-limit`.
@@ -50,6 +54,14 @@ pub struct Options {
     pub compaction_pause: Duration,
     /// `--corrupt-check-time`; `None` for never.
     pub corrupt_check_interval: Option<Duration>,
+    /// `--compact-hash-check-time`, where the feature gate `CompactHashCheck` is on.
+    pub compact_hash_check_interval: Option<Duration>,
+    /// `--downgrade-check-time`.
+    pub downgrade_check_interval: Duration,
+    /// The feature gate `InitialCorruptCheck`.
+    pub initial_corrupt_check: bool,
+    /// `--initial-election-tick-advance`.
+    pub initial_election_tick_advance: bool,
     /// `--warning-apply-duration`: what takes longer is logged.
     pub warning_apply_duration: Duration,
     /// `--feature-gates`, all of them: name, stage, and whether it is on.
@@ -60,6 +72,47 @@ pub struct Options {
     pub value_budget_bytes: usize,
     /// How many bytes of db pages are held in memory.
     pub page_cache_bytes: usize,
+}
+
+/// How a member begins. Once it has a log, that says who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// With a cluster that begins with it.
+    New {
+        /// All first members; this one is found among them by its name.
+        members: Vec<Member>,
+    },
+    /// In a cluster that is there and has added it. What it becomes it learns from the others.
+    Join {
+        /// Which cluster that is.
+        cluster_id: u64,
+        /// Who this member is in it.
+        member_id: u64,
+        /// The members as others tell of them, this one included: whom it speaks to until its own
+        /// log has told it of them.
+        members: Vec<Member>,
+    },
+}
+
+impl Bootstrap {
+    /// With a new cluster of these members, each with its name and its peer URLs. These and the
+    /// token are what etcd makes ids from, so that all members come to the same ones.
+    pub fn with_new<N, U>(members: impl IntoIterator<Item = (N, U)>, token: &str) -> Self
+    where
+        N: Into<String>,
+        U: IntoIterator,
+        U::Item: Into<String>,
+    {
+        let members = members.into_iter().map(|(name, urls)| {
+            let mut peer_urls: Vec<String> = urls.into_iter().map(Into::into).collect();
+            peer_urls.sort();
+            let id = state::member_id(&peer_urls, token, None);
+            Member { id, peer_urls, name: name.into(), ..Member::default() }
+        });
+        let mut members: Vec<_> = members.collect();
+        members.sort_by_key(|member| member.id);
+        Self::New { members }
+    }
 }
 
 /// A feature gate as it stands.

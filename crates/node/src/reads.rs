@@ -56,7 +56,7 @@ impl Node {
     pub async fn range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let begun = self.shared.watchful.now();
         let range = state::range_of(request);
-        let reader = &self.shared.views.reader;
+        let reader = self.shared.views().reader.clone();
         let outcome = if reader.rows_ahead(&range, ROWS_HERE) <= ROWS_HERE {
             reader.range(&range).map_err(Error::from)
         } else {
@@ -73,7 +73,7 @@ impl Node {
     /// Answers a transaction that only reads from what is applied.
     pub async fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
         let begun = self.shared.watchful.now();
-        let views = &self.shared.views;
+        let views = self.shared.views();
         let outcome = if rows_of_txn(&views.reader, request) <= ROWS_HERE {
             views.read_txn(request)
         } else {

@@ -1,7 +1,7 @@
 //! The threads of a member, from start to stop.
 
 use std::sync::mpsc;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use crate::compaction::{Compactions, Pace, Site};
 use crate::db::Committer;
 use crate::life::Who;
 use crate::node::{Around, Limits, Node, Shared, fail};
-use crate::{Fatal, Options};
+use crate::queue::{Input, Order};
+use crate::{Fatal, Options, Peers, metrics};
 
 /// How often the version of the cluster is looked at.
 const VERSION_INTERVAL: Duration = Duration::from_secs(4);
@@ -43,9 +44,8 @@ impl Running {
             let (standing, driver) = (Arc::clone(&booted.standing), Arc::clone(&driver));
             let failures = failures.clone();
             Committer::start(backend.clone(), Arc::clone(&world.clock), move |done| {
-                match done {
-                    Ok(()) => standing.commits.count(),
-                    Err(failure) => fail(&standing, &failures, &failure),
+                if let Err(failure) = done {
+                    fail(&standing, &failures, &failure);
                 }
                 if let Some(thread) = driver.get() {
                     thread.unpark();
@@ -61,7 +61,7 @@ impl Running {
         let (compactions, compaction) = {
             let (standing, failures) = (Arc::clone(&booted.standing), failures.clone());
             let pace = Pace { batch: options.compaction_batch, pause: options.compaction_pause };
-            let site = Site { clock: Arc::clone(&world.clock), backend: backend.clone() };
+            let site = Site::new(Arc::clone(&world.clock), backend.clone());
             Compactions::start(pace, site, finished, move |error| {
                 fail(&standing, &failures, &error.to_string());
             })
@@ -69,9 +69,12 @@ impl Running {
         };
         resumed.into_iter().for_each(|job| compactions.add(job));
         let (segments, segment) = start_segments().map_err(no_thread)?;
+        let (syncs, sync_jobs) = mpsc::channel();
         let limits = Limits {
             request_bytes: options.request_bytes,
             request_timeout: options.request_timeout(),
+            election_timeout: options.tick * options.election_ticks,
+            strict_reconfig: options.strict_reconfig_check,
         };
         let around = Around {
             world,
@@ -79,18 +82,47 @@ impl Running {
             committer,
             compactions,
             segments,
+            syncs,
             failure: failures,
             limits,
         };
         let node = Node { shared: Arc::new(Shared::new(booted, around)) };
         let drive = start_drive(Arc::clone(&node.shared)).map_err(no_thread)?;
-        let threads = vec![drive, db, compaction, segment];
+        let sync = start_syncs(Arc::downgrade(&node.shared), sync_jobs).map_err(no_thread)?;
+        let threads = vec![drive, db, compaction, segment, sync];
         Ok(Self { node, options, failure, threads })
     }
 
     /// The handle for callers.
     pub fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// Connects this member to the others, by who carries its words. Once, and not at all where it
+    /// will always be alone.
+    pub fn connect(&self, peers: Arc<dyn Peers>) {
+        let shared = &self.node.shared;
+        shared.others.set(peers);
+        shared.drive().introduce();
+        shared.wake();
+    }
+
+    /// Hands the lead over before this member stops, so that nobody has to wait for an election.
+    pub async fn hand_over(&self) {
+        let (node, who) = (&self.node, self.who());
+        if !node.is_leader() {
+            return who.stops_as_follower(node.shared.standing.leader.read());
+        }
+        if node.shared.standing.reads_freely.is_up() {
+            return who.stops_alone();
+        }
+        let handed_over = match node.longest_connected() {
+            Some(to) => node.move_leader(to).await,
+            None => Err(crate::Error::Unhealthy),
+        };
+        if let Err(failure) = handed_over {
+            who.leadership_stays(&failure);
+        }
     }
 
     /// Turns to the reason once the member cannot go on.
@@ -113,12 +145,17 @@ impl Running {
         })
         .await?;
         // All that the log held before is applied now.
-        if self.node.shared.views.auth.is_enabled() {
+        if self.node.shared.views().auth.is_enabled() {
             return Err(crate::Error::AuthEnabled);
         }
         let timeout = self.options.request_timeout();
         self.who().published(&self.options.name, &self.options.client_urls, timeout);
-        self.node.update_cluster_version().await
+        if self.node.is_leader() { self.node.update_cluster_version().await } else { Ok(()) }
+    }
+
+    /// Compares what this member holds with what the others hold, where that is wanted.
+    pub async fn check_initially(&self) -> Result<(), crate::Error> {
+        if self.options.initial_corrupt_check { self.node.check_initially().await } else { Ok(()) }
     }
 
     fn who(&self) -> Who {
@@ -127,14 +164,24 @@ impl Running {
 
     /// What a member that serves looks at from time to time. Never returns.
     pub async fn watch(&self) {
-        let interval = self.options.corrupt_check_interval;
-        tokio::join!(self.watch_versions(), self.node.watch_corruption(interval));
+        let Options { corrupt_check_interval, compact_hash_check_interval, .. } = self.options;
+        tokio::join!(
+            self.watch_versions(),
+            self.watch_downgrade(),
+            self.node.watch_corruption(corrupt_check_interval),
+            self.node.watch_compaction_hashes(compact_hash_check_interval),
+        );
     }
 
-    /// Keeps the version that the members agreed on where it should be.
+    /// Keeps the version that the members agreed on where it should be. A new leader looks at once.
     async fn watch_versions(&self) {
+        let mut leaders = self.node.shared.standing.leaders();
         loop {
-            tokio::time::sleep(VERSION_INTERVAL).await;
+            let elsewhere = leaders.changed();
+            let _ = tokio::time::timeout(VERSION_INTERVAL, elsewhere).await;
+            if !self.node.is_leader() {
+                continue;
+            }
             if let Err(failure) = self.node.update_cluster_version().await {
                 let error = failure.to_string();
                 tracing::warn!(error, "failed to update cluster version");
@@ -142,14 +189,25 @@ impl Running {
         }
     }
 
-    /// Proposes again while there is no leader yet.
+    /// Ends a downgrade when it is done.
+    async fn watch_downgrade(&self) {
+        loop {
+            tokio::time::sleep(self.options.downgrade_check_interval).await;
+            if self.node.is_leader()
+                && let Err(failure) = self.node.end_downgrade_if_done().await
+            {
+                let error = failure.to_string();
+                tracing::warn!(error, "failed to cancel downgrade");
+            }
+        }
+    }
+
+    /// Proposes until that is done: again where nobody leads, or who led was lost.
     async fn propose(&self, request: InternalRaftRequest) -> Result<(), crate::Error> {
         loop {
-            if self.node.has_leader() {
-                match self.node.propose(request.clone()).await {
-                    Err(crate::Error::NoLeader) => {}
-                    other => return other.map(drop),
-                }
+            match self.node.propose(request.clone()).await {
+                Err(crate::Error::NoLeader | crate::Error::LeaderLost | crate::Error::Timeout) => {}
+                other => return other.map(drop),
             }
             if self.node.shared.standing.stopped.is_up() {
                 return Err(crate::Error::Stopped);
@@ -160,9 +218,6 @@ impl Running {
 
     /// Stops the threads in order and leaves everything applied in the db file.
     pub fn stop(self) -> Result<(), Fatal> {
-        if self.node.is_leader() {
-            self.who().stops_alone();
-        }
         let Self { node, threads, failure, .. } = self;
         let shared = node.shared;
         shared.standing.stopped.set(true);
@@ -189,11 +244,11 @@ fn start_drive(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("drive".to_owned()).spawn(move || {
         let known = shared.driver.set(std::thread::current());
         known.expect("a member has one drive");
-        let mut proposals = Vec::new();
+        let mut input = Input::default();
         while !shared.standing.stopped.is_up() {
             let wake_at = {
                 let mut drive = shared.drive();
-                shared.step(&mut drive, &mut proposals);
+                shared.step(&mut drive, &mut input);
                 drive.wake_at()
             };
             if shared.queue.len() == 0 {
@@ -201,7 +256,26 @@ fn start_drive(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
             }
         }
         // Those who still wait hear that it is over when their answers are dropped.
-        shared.queue.take(&mut proposals);
+        shared.queue.take(&mut input);
+    })
+}
+
+/// The thread that syncs the log where that takes long. It ends with the last sender.
+fn start_syncs(
+    shared: Weak<Shared>,
+    inbox: mpsc::Receiver<(u64, wal::SyncJob)>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("sync".to_owned()).spawn(move || {
+        for (number, job) in inbox {
+            let Some(shared) = shared.upgrade() else { return };
+            let begun = shared.world.clock.now();
+            let outcome = job.run().map_err(|error| error.to_string());
+            let took = shared.world.clock.now().saturating_sub(begun);
+            metrics::WAL_FSYNC.observe(took.as_secs_f64());
+            shared.standing.note_sync(took);
+            shared.queue.order(Order::Synced { number, outcome });
+            shared.wake();
+        }
     })
 }
 

@@ -9,14 +9,17 @@ use bytes::Bytes;
 use mvcc::{CompactJob, Progress};
 use proto::Message as _;
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
-use state::{EntryId, LeaseId, Renewal, Reply, Views};
+use proto::raftpb;
+use raft::NodeId;
+use state::{EntryId, LeaseId, MemberChange, Renewal, Reply, Views};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use crate::boot::{Booted, World, boot_with};
 use crate::drive::Answered;
-use crate::queue::Proposal;
+use crate::queue::{Incoming, Input, Order, Proposal};
+use crate::receive::{ReceivedFile, index_of, snapshot_message};
 use crate::vacuum::Vacuum;
-use crate::{Error, Fatal, Options};
+use crate::{Error, Fatal, Options, Peers, members, wire};
 
 /// The answer to a request, with the store's revision after it.
 type Outcome = Result<(Reply, i64), Error>;
@@ -28,7 +31,9 @@ type Outcome = Result<(Reply, i64), Error>;
 /// [`Stepped::outcomes`] may be asked.
 pub struct Stepped {
     booted: Booted,
-    waiting: Vec<Proposal>,
+    waiting: Input,
+    syncs: VecDeque<(u64, wal::SyncJob)>,
+    reads: BTreeMap<u64, oneshot::Receiver<Result<(), Error>>>,
     asked: BTreeMap<u64, oneshot::Receiver<Result<Answered, Error>>>,
     compactions: VecDeque<CompactJob>,
     segments: VecDeque<wal::NextSegmentJob>,
@@ -41,9 +46,9 @@ impl Stepped {
     pub fn boot(world: &World, options: &Options, segment_bytes: u64) -> Result<Self, Fatal> {
         let mut booted = boot_with(world, options, segment_bytes)?;
         let compactions = booted.drive.take_resumed_compaction().into_iter().collect();
-        let (waiting, asked, segments) = Default::default();
+        let (waiting, syncs, reads, asked, segments) = Default::default();
         let vacuum = Vacuum::new(segment_bytes / 2);
-        Ok(Self { booted, waiting, asked, compactions, segments, vacuum })
+        Ok(Self { booted, waiting, syncs, reads, asked, compactions, segments, vacuum })
     }
 
     /// Queues a request for the next step and says its id, which it also has in the log.
@@ -53,15 +58,23 @@ impl Stepped {
         let encoded = Bytes::from(request.encode_to_vec());
         let (answer, outcome) = oneshot::channel();
         self.asked.insert(id, outcome);
-        self.waiting.push(Proposal { request: Arc::new(request), encoded, answer: Some(answer) });
+        self.waiting.proposals.push(Proposal {
+            request: Arc::new(request),
+            encoded,
+            answer: Some(answer),
+        });
         id
     }
 
     /// Does all that can be done at this time; what is to be done beside it is kept.
     pub fn step(&mut self, now: Duration) -> Result<(), Fatal> {
         let beside = self.booted.drive.step(now, &mut self.waiting)?;
+        if beside.replaced.is_some() {
+            self.compactions.clear();
+        }
         self.compactions.extend(beside.compactions);
         self.segments.extend(beside.next_segment);
+        self.syncs.extend(beside.sync);
         Ok(())
     }
 
@@ -88,9 +101,6 @@ impl Stepped {
     /// Commits the sealed buffer to the db file; whether there was one.
     pub fn commit_sealed(&mut self) -> Result<bool, Fatal> {
         let committed = self.views().backend.commit_sealed().map_err(mvcc::Error::from)?;
-        if committed.is_some() {
-            self.booted.standing.commits.count();
-        }
         Ok(committed.is_some())
     }
 
@@ -123,6 +133,125 @@ impl Stepped {
         self.booted.drive.close()
     }
 
+    /// Who carries this member's words. To be called once, before the first step.
+    pub fn connect(&mut self, peers: Arc<dyn Peers>) {
+        self.booted.others.set(peers);
+        self.booted.drive.introduce();
+    }
+
+    /// Takes in a message of another member for the next step. An error: no member can have sent
+    /// it.
+    pub fn deliver(&mut self, message: raftpb::Message) -> Result<(), String> {
+        self.waiting.incoming.extend(wire::message(message)?.map(Incoming::Message));
+        Ok(())
+    }
+
+    /// A message to this member was likely lost.
+    pub fn report_unreachable(&mut self, id: u64) {
+        self.waiting.incoming.extend(NodeId::new(id).map(Incoming::Unreachable));
+    }
+
+    /// The connection on which this member was heard has broken.
+    pub fn report_lost(&mut self, id: u64) {
+        self.waiting.incoming.extend(NodeId::new(id).map(Incoming::Lost));
+    }
+
+    /// The snapshot that this member was sent has arrived, or not.
+    pub fn report_snapshot(&mut self, id: u64, arrived: bool) {
+        let told = NodeId::new(id).map(|id| Incoming::SnapshotSent(id, arrived));
+        self.waiting.incoming.extend(told);
+    }
+
+    /// Receives the state that a `MsgSnap` is about, to be taken in the next step.
+    pub fn receive_snapshot(&mut self, message: raftpb::Message, db: &[u8]) -> Result<(), Error> {
+        let message = snapshot_message(message)?;
+        let dir = self.booted.snap_dir();
+        let index = index_of(&message);
+        let mut file = ReceivedFile::create(self.booted.opening.clone(), dir, index)?;
+        file.write(db)?;
+        let (prepared, _) = file.prepare(message)?;
+        self.waiting.orders.push(Order::Install(Box::new(prepared)));
+        Ok(())
+    }
+
+    /// Asks for a read of all that was acknowledged by now; the id comes back from
+    /// [`Stepped::reads`] when it may be made.
+    pub fn read(&mut self) -> u64 {
+        let (read, told) = oneshot::channel();
+        let id = self.booted.ids.next();
+        self.reads.insert(id, told);
+        self.waiting.reads.push(read);
+        id
+    }
+
+    /// The reads that may be made, or never will, since the last call.
+    pub fn reads(&mut self) -> Vec<(u64, Result<(), Error>)> {
+        let mut answers = Vec::new();
+        self.reads.retain(|id, told| {
+            let outcome = match told.try_recv() {
+                Ok(outcome) => outcome,
+                Err(TryRecvError::Closed) => Err(Error::Stopped),
+                Err(TryRecvError::Empty) => return true,
+            };
+            answers.push((*id, outcome));
+            false
+        });
+        answers
+    }
+
+    /// Hands the lead over in the next step.
+    pub fn transfer(&mut self, to: u64) {
+        self.waiting.orders.extend(NodeId::new(to).map(Order::Transfer));
+    }
+
+    /// Asks for a change of the members; its outcome is among [`Stepped::outcomes`].
+    pub fn change_members(&mut self, change: &MemberChange) -> u64 {
+        let id = self.booted.ids.next();
+        let change = members::of_change(id, change);
+        let (answer, outcome) = oneshot::channel();
+        self.asked.insert(id, outcome);
+        self.waiting.orders.push(Order::Change { id, change, answer });
+        id
+    }
+
+    /// Whether steps sync the log themselves, or leave that to [`Stepped::sync`].
+    pub fn sync_here(&mut self, here: bool) {
+        self.booted.drive.sync_here(here);
+    }
+
+    /// The number of the sync that the log waits for.
+    pub fn next_sync(&self) -> Option<u64> {
+        self.syncs.front().map(|(number, _)| *number)
+    }
+
+    /// Makes the sync that the log waits for, where there is one; whether there was.
+    pub fn sync(&mut self) -> bool {
+        let Some((number, job)) = self.syncs.pop_front() else { return false };
+        let outcome = job.run().map_err(|error| error.to_string());
+        self.waiting.orders.push(Order::Synced { number, outcome });
+        true
+    }
+
+    /// When [`Stepped::step`] has something to do though nothing comes.
+    pub fn wake_at(&self) -> Duration {
+        self.booted.drive.wake_at()
+    }
+
+    /// Where it stands in consensus.
+    pub fn raft(&self) -> raft::Status<'_> {
+        self.booted.drive.status()
+    }
+
+    /// The entries of its log in memory, oldest first: index and term.
+    pub fn log(&self) -> Vec<(u64, u64)> {
+        self.booted.drive.log_ids()
+    }
+
+    /// An entry of its log, where it is in memory.
+    pub fn entry(&self, index: u64) -> Option<raftpb::Entry> {
+        self.booted.drive.log_entry(index)
+    }
+
     /// Renews a lease.
     pub fn renew_lease(&self, now: Duration, id: LeaseId) -> Renewal {
         self.booted.clockwork.look().renew(now, id)
@@ -133,6 +262,11 @@ impl Stepped {
         self.booted.standing.reads_freely.is_up()
     }
 
+    /// Whether it leads, and has applied all that came before its term.
+    pub fn leads(&self) -> bool {
+        self.booted.standing.leads.is_up()
+    }
+
     /// The last entry whose effect is visible.
     pub fn applied(&self) -> EntryId {
         self.booted.drive.state().applied()
@@ -141,6 +275,11 @@ impl Stepped {
     /// Who it is.
     pub fn member_id(&self) -> u64 {
         self.booted.member_id
+    }
+
+    /// Which cluster it belongs to.
+    pub fn cluster_id(&self) -> u64 {
+        self.booted.cluster_id
     }
 
     /// What readers see.
@@ -157,7 +296,7 @@ mod tests {
     use proto::etcdserverpb::PutRequest;
 
     use super::*;
-    use crate::AutoCompaction;
+    use crate::{AutoCompaction, Bootstrap};
 
     fn boot(disk: &SimDisk, clock: &ManualClock) -> Stepped {
         try_boot(disk, clock).expect("a member")
@@ -176,19 +315,19 @@ mod tests {
     }
 
     fn options(url: &str) -> Options {
-        let url = url.to_owned();
         Options {
             name: "alone".to_owned(),
             data_dir: PathBuf::from("/srv/etcd/data"),
             wal_dir: None,
-            peer_urls: vec![url.clone()],
             client_urls: Vec::new(),
-            initial_cluster: vec![("alone".to_owned(), vec![url])],
-            initial_cluster_token: String::new(),
+            bootstrap: Some(Bootstrap::with_new([("alone", [url])], "")),
+            force_new_cluster: false,
             tick: Duration::from_millis(100),
             election_ticks: 10,
             pre_vote: true,
             snapshot_count: 10,
+            catchup_entries: 5000,
+            strict_reconfig_check: true,
             max_snapshots: 5,
             max_wals: 5,
             quota_bytes: 0,
@@ -200,6 +339,10 @@ mod tests {
             compaction_batch: 1000,
             compaction_pause: Duration::from_millis(10),
             corrupt_check_interval: None,
+            compact_hash_check_interval: None,
+            downgrade_check_interval: Duration::from_secs(5),
+            initial_corrupt_check: false,
+            initial_election_tick_advance: false,
             warning_apply_duration: Duration::from_millis(100),
             features: Vec::new(),
             no_fsync: false,
@@ -246,6 +389,20 @@ mod tests {
     }
 
     #[test]
+    fn a_sole_voter_leads_though_it_steps_more_often_than_it_syncs() {
+        let (disk, clock) = (SimDisk::new(1), ManualClock::default());
+        let mut member = boot(&disk, &clock);
+        member.sync_here(false);
+        for _ in 0..20 {
+            for _ in 0..3 {
+                member.step(clock.now()).expect("a step");
+            }
+            member.sync();
+        }
+        assert!(member.leads(), "term {}", member.raft().hard_state.term.0);
+    }
+
+    #[test]
     fn the_first_acknowledged_write_survives_a_power_cut_with_all_directories_new() {
         for seed in 0..20 {
             let (disk, clock) = (SimDisk::new(seed), ManualClock::default());
@@ -274,13 +431,13 @@ mod tests {
         let second = member.booted.drive.flush(None).expect("it is well");
         assert_eq!((second.sealed, second.commits), (false, first.commits + 1));
         assert!(member.commit_sealed().expect("a commit"));
-        assert_eq!(member.booted.standing.commits.read(), first.commits);
-        assert!(member.booted.drive.flush(Some(second)).expect("it is well").sealed);
+        assert_eq!(member.views().backend.commits(), first.commits);
+        assert!(member.booted.drive.flush(Some(second.clone())).expect("it is well").sealed);
         acknowledged(&mut member, &clock);
         assert!(member.commit_sealed().expect("a commit"));
-        assert_eq!(member.booted.standing.commits.read(), second.commits);
+        assert_eq!(member.views().backend.commits(), second.commits);
         assert!(
-            !member.booted.drive.flush(Some(second)).expect("it is well").sealed,
+            !member.booted.drive.flush(Some(second.clone())).expect("it is well").sealed,
             "it has what it came for"
         );
     }

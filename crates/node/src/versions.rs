@@ -11,27 +11,42 @@ use crate::{Error, Node};
 /// What a member of this version speaks at most.
 const NEWEST: Version = Version::new(3, 7);
 
-/// The version to agree on next; `None` to leave it. There is no other member whose version
-/// would count.
-fn decide(agreed: Option<Version>, downgrade: &Downgrade) -> Option<Version> {
-    let Some(agreed) = agreed else { return Some(NEWEST) };
+/// The oldest version that a cluster can speak.
+const OLDEST: Version = Version::new(3, 0);
+
+/// The version to agree on next; `None` to leave it. `least` is the oldest of the members'
+/// versions, `None` where one of them has not told.
+fn decide(
+    agreed: Option<Version>,
+    least: Option<Version>,
+    downgrade: &Downgrade,
+) -> Option<Version> {
+    let Some(agreed) = agreed else { return Some(least.unwrap_or(OLDEST)) };
+    let least = least?;
     if !downgrade.enabled {
-        return (agreed < NEWEST).then_some(NEWEST);
+        return (agreed < least).then_some(least);
     }
     let target: Version = downgrade.target_version.parse().ok()?;
     if target == agreed {
         return None;
     }
     let below = |version: Version| Some(target) == one_below(version);
-    if below(agreed) && below(NEWEST) {
+    let (target_text, agreed_text) = (&downgrade.target_version, agreed.to_string());
+    if !below(agreed) {
+        tracing::error!(
+            "downgrade-target" = target_text,
+            "cluster-version" = agreed_text,
+            "Cannot downgrade from cluster-version to downgrade-target"
+        );
+    } else if !below(least) {
+        tracing::error!(
+            "downgrade-target" = target_text,
+            "minimal-server-version" = least.to_string(),
+            "Cannot downgrade from minimal-server-version to downgrade-target"
+        );
+    } else {
         return Some(target);
     }
-    let (target, agreed) = (&downgrade.target_version, agreed.to_string());
-    tracing::error!(
-        "downgrade-target" = target,
-        "cluster-version" = agreed,
-        "Cannot downgrade from cluster-version to downgrade-target"
-    );
     None
 }
 
@@ -82,7 +97,7 @@ impl Node {
     }
 
     fn agreed_version(&self) -> Result<Version, Error> {
-        self.shared.views.members.cluster_version().ok_or(Error::NoClusterVersion)
+        self.shared.views().members.cluster_version().ok_or(Error::NoClusterVersion)
     }
 
     async fn check_target(&self, target: Version) -> Result<(), Error> {
@@ -90,7 +105,7 @@ impl Node {
         if Some(target) != one_below(self.agreed_version()?) {
             return Err(Error::DowngradeTarget);
         }
-        if self.shared.views.members.downgrade().enabled {
+        if self.shared.views().members.downgrade().enabled {
             return Err(Error::DowngradeUnderWay);
         }
         Ok(())
@@ -104,7 +119,7 @@ impl Node {
 
     async fn cancel_downgrade(&self) -> Result<(), Error> {
         self.read_barrier().await?;
-        if !self.shared.views.members.downgrade().enabled {
+        if !self.shared.views().members.downgrade().enabled {
             return Err(Error::NoDowngrade);
         }
         self.set_downgrade(DowngradeInfoSetRequest::default()).await
@@ -116,11 +131,12 @@ impl Node {
         self.propose(request).await.map(drop)
     }
 
-    /// Proposes another version for the cluster if it is time for one.
+    /// Proposes another version for the cluster if it is time for one. Only the leader does.
     pub(crate) async fn update_cluster_version(&self) -> Result<(), Error> {
-        let members = &self.shared.views.members;
+        let members = self.shared.views().members.clone();
         let agreed = members.cluster_version();
-        let Some(next) = decide(agreed, &members.downgrade()) else { return Ok(()) };
+        let least = self.servers().await.and_then(|versions| versions.into_iter().min());
+        let Some(next) = decide(agreed, least, &members.downgrade()) else { return Ok(()) };
         let to = short(next);
         match agreed.map(short) {
             None => tracing::info!(
@@ -135,6 +151,52 @@ impl Node {
         tracing::info!("cluster-version" = to, "cluster version is updated");
         Ok(())
     }
+
+    /// Ends a downgrade when all members are of the older version.
+    pub(crate) async fn end_downgrade_if_done(&self) -> Result<(), Error> {
+        let downgrade = self.shared.views().members.downgrade();
+        let Ok(target) = downgrade.target_version.parse::<Version>() else { return Ok(()) };
+        if !downgrade.enabled {
+            return Ok(());
+        }
+        let Some(versions) = self.servers().await else { return Ok(()) };
+        if versions.iter().any(|version| *version != target.to_minor()) {
+            return Ok(());
+        }
+        let version = downgrade.target_version;
+        tracing::info!("cluster-version" = version, "the cluster has been downgraded");
+        self.cancel_downgrade().await
+    }
+
+    /// The versions of all members; `None` where one of them does not tell.
+    async fn servers(&self) -> Option<Vec<Version>> {
+        let mut versions = vec![NEWEST];
+        let members = self.shared.views().members.list();
+        let others = members.iter().filter(|member| member.id.0 != self.shared.member_id);
+        let asked: Vec<_> = others
+            .map(|member| {
+                let asked = self.shared.others.get().map(|others| others.version(member.id.0));
+                (member.id, asked)
+            })
+            .collect();
+        let mut all = true;
+        for (id, asked) in asked {
+            let told = match asked {
+                Some(asked) => asked.await.map_err(|error| error.to_string()),
+                None => Err("no connection to other members".to_owned()),
+            };
+            let version = told
+                .and_then(|told| told.server.parse::<Version>().map_err(|error| error.to_string()));
+            match version {
+                Ok(version) => versions.push(version.to_minor()),
+                Err(error) => {
+                    tracing::warn!("remote-member-id" = %id, error, "failed to get version");
+                    all = false;
+                }
+            }
+        }
+        all.then_some(versions)
+    }
 }
 
 #[cfg(test)]
@@ -146,14 +208,27 @@ mod tests {
     }
 
     #[test]
-    fn the_version_follows_the_binary_unless_a_downgrade_is_prepared() {
-        assert_eq!(decide(None, &downgrade("")), Some(NEWEST));
-        assert_eq!(decide(Some(Version::new(3, 4)), &downgrade("")), Some(NEWEST));
-        assert_eq!(decide(Some(NEWEST), &downgrade("")), None);
-        assert_eq!(decide(Some(NEWEST), &downgrade("3.6.0")), Some(Version::new(3, 6)));
-        assert_eq!(decide(Some(Version::new(3, 6)), &downgrade("3.6.0")), None);
-        assert_eq!(decide(Some(Version::new(3, 6)), &downgrade("3.5.0")), None);
-        assert_eq!(decide(Some(NEWEST), &downgrade("3.5.0")), None);
+    fn the_version_follows_the_binaries_unless_a_downgrade_is_prepared() {
+        let all_newest = Some(NEWEST);
+        let decide = |agreed, to| decide(agreed, all_newest, &downgrade(to));
+        assert_eq!(decide(None, ""), Some(NEWEST));
+        assert_eq!(decide(Some(Version::new(3, 4)), ""), Some(NEWEST));
+        assert_eq!(decide(Some(NEWEST), ""), None);
+        assert_eq!(decide(Some(NEWEST), "3.6.0"), Some(Version::new(3, 6)));
+        assert_eq!(decide(Some(Version::new(3, 6)), "3.6.0"), None);
+        assert_eq!(decide(Some(Version::new(3, 6)), "3.5.0"), None);
+        assert_eq!(decide(Some(NEWEST), "3.5.0"), None);
+    }
+
+    #[test]
+    fn the_oldest_member_says_how_far_it_goes() {
+        let (old, older) = (Version::new(3, 6), Version::new(3, 5));
+        assert_eq!(decide(None, Some(old), &downgrade("")), Some(old));
+        assert_eq!(decide(None, None, &downgrade("")), Some(OLDEST), "somebody has not told");
+        assert_eq!(decide(Some(old), None, &downgrade("")), None);
+        assert_eq!(decide(Some(older), Some(old), &downgrade("")), Some(old));
+        assert_eq!(decide(Some(old), Some(old), &downgrade("")), None);
+        assert_eq!(decide(Some(NEWEST), Some(old), &downgrade("3.6.0")), None);
     }
 
     #[test]

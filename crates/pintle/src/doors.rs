@@ -45,6 +45,7 @@ impl Doors {
         config: &Config,
         logger: &Logger,
         server: &Server,
+        peers: &peer::Server,
     ) -> Result<Vec<LocalAddress>, anyhow::Error> {
         let unlimited = || ConnectionLimit::new(u64::MAX);
         for url in &config.listen.metrics {
@@ -55,7 +56,7 @@ impl Doors {
         }
         let mut addresses = Vec::new();
         for socket in self.peer.drain(..) {
-            let address = server.open(socket, unlimited(), Offer::Peer)?;
+            let address = peers.open(socket, unlimited())?;
             logger.info("serving peer traffic").text("address", address.to_string()).send();
             addresses.push(address);
         }

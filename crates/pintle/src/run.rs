@@ -8,7 +8,7 @@ use env::RealClock;
 use net::InitialCluster;
 
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
-use crate::config::{ClusterState, Config, start_line};
+use crate::config::{Config, start_line};
 use crate::doors::Doors;
 use crate::logging::{Level, LogConfig, Logger};
 use crate::options::arguments::{Parsed, parse};
@@ -16,7 +16,7 @@ use crate::options::environment::{self, Notice, Refused};
 use crate::options::file::{self, BadFile};
 use crate::options::{Settings, help};
 use crate::signals::{Termination, die_of};
-use crate::{config, data_dir, version, wire};
+use crate::{bootstrap, config, data_dir, version, wire};
 
 /// How a member came to its end.
 #[derive(Debug)]
@@ -234,11 +234,15 @@ fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
 /// From here on every failure is told in the same way.
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     config.listen.check().map_err(anyhow::Error::msg)?;
-    let members = first_members(config).map_err(anyhow::Error::msg)?;
     let doors = Doors::bind(&config.listen, logger)?;
+    let members = first_members(config).map_err(anyhow::Error::msg)?;
     start_line::log(logger, config, members.as_ref());
     warn_of_large_requests(logger, config);
-    wire::run_member(config, logger, doors)
+    let bootstrap = match &members {
+        None => bootstrap::with_log(config),
+        Some(members) => Some(bootstrap::without_log(config, logger, members)?),
+    };
+    wire::run_member(config, logger, doors, bootstrap)
 }
 
 fn warn_of_large_requests(logger: &Logger, config: &Config) {
@@ -260,11 +264,7 @@ fn first_members(config: &Config) -> Result<Option<InitialCluster>, String> {
         return Ok(None);
     }
     let members = config.bootstrap.members();
-    let members = members.map_err(|error| format!("error setting up initial cluster: {error}"))?;
-    if config.bootstrap.state == ClusterState::Existing || members.members().len() > 1 {
-        return Err("a cluster of several members is not built yet in pintle".to_owned());
-    }
-    Ok(Some(members))
+    members.map(Some).map_err(|error| format!("error setting up initial cluster: {error}"))
 }
 
 /// A member is what has a log.

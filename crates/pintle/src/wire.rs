@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{Access, Server, Services};
 use env::{RealClock, RealDisk};
 use net::{LocalAddress, Url};
-use node::{Running, World};
+use node::{Bootstrap, Running, World};
 
 use crate::config::{self, Config};
 use crate::doors::{Doors, texts};
@@ -27,17 +27,21 @@ pub(crate) fn run_member(
     config: &Config,
     logger: &Logger,
     mut doors: Doors,
+    bootstrap: Option<Bootstrap>,
 ) -> Result<Ended, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
-    let running = Running::start(world, options(config))?;
+    let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config));
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
+    let transport = peer::Transport::start(running.node().clone(), identity(config, &running))?;
+    running.connect(transport.clone());
+    let peers = peer::Server::new(&transport);
     let megabytes = config.storage.bootstrap_defrag_threshold_megabytes;
-    let (peer_addresses, ended) = match doors.open_early(config, logger, &server) {
+    let (peer_addresses, ended) = match doors.open_early(config, logger, &server, &peers) {
         Ok(addresses) => (
             addresses,
             runtime.block_on(serve(logger, &running, &services, &server, &mut doors, megabytes)),
@@ -45,18 +49,35 @@ pub(crate) fn run_member(
         Err(error) => (Vec::new(), Err(error)),
     };
     tell_of(config, logger.info("closing etcd server")).send();
+    if matches!(ended, Ok(Ended::Signal(_))) {
+        runtime.block_on(running.hand_over());
+    }
     tell_peers(logger, "stopping serving peer traffic", &peer_addresses);
     server.stop();
+    transport.stop();
     tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
     let stopped = running.stop();
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;
     // What has failed already cannot stop in order.
-    if !matches!(ended, Ended::MemberFailed(_)) {
+    if !matches!(ended, Ended::MemberFailed(_) | Ended::Removed) {
         stopped?;
     }
     Ok(ended)
+}
+
+/// Who this member is for the others.
+fn identity(config: &Config, running: &Running) -> peer::Identity {
+    let node = running.node();
+    let election = Duration::from_millis(config.raft.election_timeout_ms);
+    peer::Identity {
+        member: node.member_id(),
+        cluster: node.cluster_id(),
+        urls: texts(&config.advertise.peer).into_iter().map(str::to_owned).collect(),
+        dial_timeout: Duration::from_secs(1) + election,
+        request_timeout: STOP_GRACE + election * 2,
+    }
 }
 
 fn now_serving(config: &Config, logger: &Logger, member_id: u64) {
@@ -97,11 +118,11 @@ async fn serve(
     let mut failure = running.failure();
     let failed = async {
         let failure = failure.wait_for(Option::is_some).await;
-        let text = failure.ok().and_then(|failure| failure.clone()).unwrap_or_default();
-        anyhow::anyhow!(text)
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or_default()
     };
     let ready = async {
         running.node().defragment_at_start(defrag_megabytes).await?;
+        running.check_initially().await?;
         running.publish().await?;
         services.announce();
         doors.open(logger, server)?;
@@ -111,7 +132,10 @@ async fn serve(
     };
     tokio::select! {
         signal = signals.wait(logger) => Ok(Ended::Signal(signal)),
-        failure = failed => Ok(Ended::MemberFailed(failure)),
+        failure = failed => Ok(match failure.as_str() {
+            node::REMOVED => Ended::Removed,
+            failure => Ended::MemberFailed(anyhow::anyhow!(failure.to_owned())),
+        }),
         Err(error) = ready => Err(error),
     }
 }
@@ -133,27 +157,21 @@ fn access(config: &Config) -> Access {
     Access { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() }
 }
 
-fn options(config: &Config) -> node::Options {
-    let texts = |urls: &[Url]| urls.iter().map(|url| url.as_str().to_owned()).collect();
-    let members = config.bootstrap.members();
-    let initial_cluster = members.map_or_else(
-        |_| Vec::new(),
-        |members| {
-            let members = members.members().iter();
-            members.map(|(name, urls)| (name.clone(), texts(urls))).collect()
-        },
-    );
+fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
+    let texts =
+        |urls: &[Url]| -> Vec<String> { urls.iter().map(|url| url.as_str().to_owned()).collect() };
     node::Options {
         name: config.name.clone(),
         data_dir: config.data_dir.clone(),
         wal_dir: config.wal_dir.clone(),
-        peer_urls: texts(&config.advertise.peer),
         client_urls: texts(&config.advertise.client),
-        initial_cluster,
-        initial_cluster_token: config.bootstrap.token.clone(),
+        bootstrap,
+        force_new_cluster: config.bootstrap.force_new_cluster,
         tick: Duration::from_millis(config.raft.heartbeat_interval_ms),
         election_ticks: u32::try_from(config.raft.election_ticks()).unwrap_or(u32::MAX),
         pre_vote: config.raft.pre_vote,
+        catchup_entries: config.raft.snapshot_catchup_entries,
+        strict_reconfig_check: config.raft.strict_reconfig_check,
         snapshot_count: config.raft.snapshot_count,
         max_snapshots: size(config.raft.max_snapshots),
         max_wals: size(config.raft.max_wals),
@@ -166,6 +184,13 @@ fn options(config: &Config) -> node::Options {
         compaction_batch: size(config.compaction.batch_limit),
         compaction_pause: config.compaction.sleep_interval,
         corrupt_check_interval: config.checks.corrupt_check_time,
+        compact_hash_check_interval: config
+            .feature_gates
+            .enabled("CompactHashCheck")
+            .then_some(config.checks.compact_hash_check_time),
+        downgrade_check_interval: config.checks.downgrade_check_time,
+        initial_corrupt_check: config.feature_gates.enabled("InitialCorruptCheck"),
+        initial_election_tick_advance: config.raft.initial_election_tick_advance,
         warning_apply_duration: config.warning_apply_duration,
         features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,

@@ -1,4 +1,4 @@
-//! Whole members in one thread from a seed: faults, workloads, checkers.
+//! Whole members, and clusters of them, in one thread from a seed: faults, workloads, checkers.
 //!
 //! ```text
 //!             seed
@@ -20,12 +20,19 @@
 //! * The log is the judge of what happened. Of what was asked it must have all that was
 //!   acknowledged, and of the rest only what was asked first.
 //!
+//! `cluster` plays several members with a network between them, by the same model and reference:
+//! what is committed is the judge there. What clients, watchers and lease holders have seen is
+//! held against itself as well, by checkers that know no cluster (`check`): they judge what real
+//! members answer, too.
+//!
 //! It never knows sockets and threads.
 //!
 //! Files in reading order: `run`, `recovery`, `asked`, `workload`, `model`, `told`, `reference`,
-//! `watch`, `leases`, `tap`, `digest`, `verdict`.
+//! `watch`, `leases`, `tap`, `digest`, `verdict`; then `check`, and then `cluster`.
 
 mod asked;
+mod check;
+mod cluster;
 mod digest;
 mod leases;
 mod model;
@@ -39,5 +46,11 @@ mod verdict;
 mod watch;
 mod workload;
 
+pub use check::{
+    Answer, Broken, Change, History, LeasePromise, LeaseRecord, Leniency, LogId, MemberHash,
+    Moment, Operation, Outcome, RaftWatch, Replay, Request, Rule, Says, SeenEvent, WatchRecord,
+    Watcher, check_hashes, check_leases, check_linearizable, check_watch,
+};
+pub use cluster::{ClusterBug, ClusterPlan, ClusterReport, Story, run_cluster};
 pub use run::{Bug, Plan, Report, run};
 pub use verdict::{Checker, Violation};

@@ -13,12 +13,12 @@ use state::{LeaseId, Rejected, Views};
 use wal::{SnapshotMark, Wal};
 
 use crate::asked::Standing;
+use crate::check::{decoded, keys_of};
 use crate::leases::LeaseWatch;
-use crate::model::{Model, keys_of};
+use crate::model::Model;
 use crate::run::{Alive, Bug, Run};
 use crate::sabotage;
 use crate::tap::{Tap, attic};
-use crate::told::decoded;
 use crate::verdict::{Checked, Checker, ensure};
 use crate::watch::Watch;
 
@@ -314,7 +314,7 @@ impl Run {
 }
 
 /// What readers see against what they should.
-fn compare(views: &Views, model: &Model, revisions: &[i64]) -> Checked {
+pub(crate) fn compare(views: &Views, model: &Model, revisions: &[i64]) -> Checked {
     let reader = &views.reader;
     let numbers = (reader.current_revision(), reader.compact_revision());
     let expected = (model.revision(), model.compacted);

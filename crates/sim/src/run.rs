@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Call, Clock as _, ManualClock, Random, SimDisk};
-use node::{AutoCompaction, Error, Fatal, Options, Stepped, World};
+use node::{AutoCompaction, Bootstrap, Error, Fatal, Options, Stepped, World};
 use proto::etcdserverpb::{
     InternalRaftRequest, LeaseCheckpoint, LeaseCheckpointRequest, RangeRequest,
 };
@@ -13,12 +13,13 @@ use proto::raftpb::Entry;
 use state::{LeaseId, Renewal};
 
 use crate::asked::{AskedList, Standing};
+use crate::check::Answer;
 use crate::digest::Digest;
 use crate::leases::LeaseWatch;
 use crate::model::Model;
 use crate::reference::Reference;
 use crate::tap::{Attic, Tap};
-use crate::told::{Told, ToldOp};
+use crate::told::Told;
 use crate::verdict::{Checked, Checker, Violation, ensure};
 use crate::watch::Watch;
 use crate::workload::{Around, Workload};
@@ -150,7 +151,7 @@ pub fn run(seed: u64, plan: Plan) -> Result<Report, Violation> {
 #[derive(Debug)]
 pub(crate) struct SeenRange {
     pub(crate) request: RangeRequest,
-    pub(crate) told: ToldOp,
+    pub(crate) told: Answer,
 }
 
 pub(crate) struct Run {
@@ -420,9 +421,9 @@ impl Run {
         let request = self.workload.range(current, compacted);
         match reader.range(&state::range_of(&request)) {
             Ok(ranged) => {
-                let mut told = ToldOp::from(state::RangeReply::from(ranged));
+                let mut told = Answer::from(state::RangeReply::from(ranged));
                 if self.plan.bug == Some(Bug::StrayRow)
-                    && let ToldOp::Range { kvs, .. } = &mut told
+                    && let Answer::Range { kvs, .. } = &mut told
                 {
                     kvs.push(Default::default());
                 }
@@ -489,19 +490,20 @@ impl Run {
 }
 
 fn options(random: &mut Random) -> Options {
-    let url = "http://localhost:2380".to_owned();
+    let url = "http://localhost:2380";
     Options {
         name: "simulated".to_owned(),
         data_dir: PathBuf::from("/data"),
         wal_dir: None,
-        peer_urls: vec![url.clone()],
         client_urls: Vec::new(),
-        initial_cluster: vec![("simulated".to_owned(), vec![url])],
-        initial_cluster_token: "simulation".to_owned(),
+        bootstrap: Some(Bootstrap::with_new([("simulated", [url])], "simulation")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: random.chance(1, 2),
         snapshot_count: [3, 12, 40, 100_000][random.index(4)],
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         max_snapshots: random.index(4),
         max_wals: random.index(4),
         quota_bytes: [-1, -1, -1, 90_000][random.index(4)],
@@ -513,6 +515,10 @@ fn options(random: &mut Random) -> Options {
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(10),
         corrupt_check_interval: None,
+        compact_hash_check_interval: None,
+        downgrade_check_interval: Duration::from_secs(5),
+        initial_corrupt_check: false,
+        initial_election_tick_advance: false,
         warning_apply_duration: Duration::from_millis(100),
         features: Vec::new(),
         no_fsync: false,

@@ -38,6 +38,14 @@ pub enum Checker {
     File,
     /// A lease ends when its time is over, not before.
     Lease,
+    /// What members of a cluster say of consensus keeps Raft's promises.
+    Raft,
+    /// The history that clients have seen is that of one store.
+    Linearizable,
+    /// Watchers of a cluster are told everything, in order, once.
+    Watch,
+    /// A leader that is well goes on leading.
+    Stable,
 }
 
 /// What a checker found; the run adds where.

@@ -187,6 +187,14 @@ impl State {
         Ok(state)
     }
 
+    /// Takes the place of another state, which was replaced by this one: its watchers go on here,
+    /// from where they are.
+    pub fn take_watchers_of(&mut self, other: &Self) {
+        let hub = other.views.hub.clone();
+        hub.restored(Arc::new(self.views.reader.clone()));
+        self.views.hub = hub;
+    }
+
     /// The last entry whose effect is in here; (0, 0) before the first.
     pub fn applied(&self) -> EntryId {
         self.applied

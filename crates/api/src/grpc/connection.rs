@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http2::{Config, Connection, ErrorCode, Event, StreamKey};
+use node::Node;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
@@ -418,7 +419,7 @@ impl<IO> Loop<IO> {
         let work = match rpc.kind {
             Kind::Unary(_) => Work::Reading(caller),
             Kind::ServerStream(handler) | Kind::Bidi(handler) => {
-                if let Err(status) = self.services.admit(&caller, rpc.kind) {
+                if let Err(status) = self.services.admit(&caller, &rpc, None) {
                     rpc.metrics.handled(status.code);
                     return self.refuse(key, status.into());
                 }
@@ -446,7 +447,11 @@ impl<IO> Loop<IO> {
         let requests = Box::new(StreamRequests { mailbox: Arc::clone(&mailbox), metrics });
         let metrics = rpc.metrics.clone();
         let replies = Box::new(StreamReplies { mailbox: Arc::clone(&mailbox), metrics });
-        let handler = handler(Arc::clone(&self.services), caller, requests, replies);
+        let require_leader = caller.require_leader;
+        let mut handler = handler(Arc::clone(&self.services), caller, requests, replies);
+        if require_leader {
+            handler = Box::pin(while_led(self.services.node.clone(), handler));
+        }
         Work::Stream { handler, mailbox, held: 0 }
     }
 
@@ -490,7 +495,7 @@ impl<IO> Loop<IO> {
         rpc.metrics.received(message.len());
         let Work::Reading(caller) = &mut call.work else { return };
         let caller = std::mem::take(caller);
-        if let Err(status) = self.services.admit(&caller, rpc.kind) {
+        if let Err(status) = self.services.admit(&caller, rpc, Some(&message)) {
             return self.end_call(key, status);
         }
         if let Kind::Unary(handler) = rpc.kind {
@@ -614,5 +619,14 @@ fn feed_stream(mailbox: &Mailbox, body: &mut Body, mut data: &[u8], end: bool) {
     }
     if end {
         mailbox.end_requests();
+    }
+}
+
+/// Ends a stream whose client wants to hear of it when nobody leads.
+async fn while_led(node: Node, handler: BoxFuture<Result<(), Status>>) -> Result<(), Status> {
+    tokio::select! {
+        biased;
+        done = handler => done,
+        () = node.leaderless() => Err(error::NO_LEADER),
     }
 }

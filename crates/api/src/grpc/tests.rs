@@ -105,18 +105,19 @@ fn node() -> node::Node {
 }
 
 fn options() -> node::Options {
-    let url = "http://127.0.0.1:2380".to_owned();
+    let url = "http://127.0.0.1:2380";
     node::Options {
         name: "n1".to_owned(),
         data_dir: "/data".into(),
         wal_dir: None,
-        peer_urls: vec![url.clone()],
         client_urls: vec![],
-        initial_cluster: vec![("n1".to_owned(), vec![url])],
-        initial_cluster_token: String::new(),
+        bootstrap: Some(node::Bootstrap::with_new([("n1", [url])], "")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         snapshot_count: 10_000,
         max_snapshots: 5,
         max_wals: 5,
@@ -129,6 +130,10 @@ fn options() -> node::Options {
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(1),
         corrupt_check_interval: None,
+        compact_hash_check_interval: None,
+        downgrade_check_interval: Duration::from_secs(5),
+        initial_corrupt_check: false,
+        initial_election_tick_advance: false,
         warning_apply_duration: Duration::from_secs(1),
         features: Vec::new(),
         no_fsync: true,

@@ -1,9 +1,8 @@
-//! The plain HTTP: health, version, metrics, and what members ask at peer URLs.
+//! The plain HTTP: health, version, metrics.
 
 mod access;
 mod health;
 mod metrics;
-mod peer;
 mod process;
 mod vars;
 
@@ -37,7 +36,6 @@ pub(crate) async fn answer(
     match offer {
         Offer::Grpc => return not_found(),
         Offer::Metrics => return checks(services, request).await,
-        Offer::Peer => return peer::answer(services, request).await,
         Offer::Everything | Offer::Http => {}
     }
     if let Some(refusal) = services.access.refusal(request) {

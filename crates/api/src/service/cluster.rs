@@ -3,11 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use proto::etcdserverpb::{MemberListRequest, MemberListResponse, ResponseHeader};
+use proto::etcdserverpb::{
+    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
+    MemberUpdateRequest, MemberUpdateResponse, ResponseHeader,
+};
 
 use super::{Services, decode, encode};
+use crate::error;
 use crate::rpc::Caller;
 use crate::status::Status;
+
+/// Answers of this service carry no revision.
+fn header(services: &Services) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision: 0, ..services.node.header() })
+}
 
 pub(super) async fn member_list(
     services: Arc<Services>,
@@ -18,7 +28,48 @@ pub(super) async fn member_list(
     if request.linearizable {
         services.node.read_barrier().await?;
     }
-    // Answers of this service carry no revision.
-    let header = ResponseHeader { revision: 0, ..services.node.header() };
-    Ok(encode(&MemberListResponse { header: Some(header), members: services.node.members() }))
+    let members = services.node.members();
+    Ok(encode(&MemberListResponse { header: header(&services), members }))
+}
+
+pub(super) async fn member_add(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: MemberAddRequest = decode(request)?;
+    let urls = state::check_peer_urls(&request.peer_urls).map_err(|_| error::MEMBER_BAD_URLS)?;
+    let (member, members) = services.node.add_member(&urls, request.is_learner).await?;
+    let header = header(&services);
+    Ok(encode(&MemberAddResponse { header, member: Some(member), members }))
+}
+
+pub(super) async fn member_remove(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: MemberRemoveRequest = decode(request)?;
+    let members = services.node.remove_member(request.id).await?;
+    Ok(encode(&MemberRemoveResponse { header: header(&services), members }))
+}
+
+pub(super) async fn member_update(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: MemberUpdateRequest = decode(request)?;
+    let members = services.node.update_member(request.id, &request.peer_urls).await?;
+    Ok(encode(&MemberUpdateResponse { header: header(&services), members }))
+}
+
+pub(super) async fn member_promote(
+    services: Arc<Services>,
+    _caller: Caller,
+    request: Bytes,
+) -> Result<Bytes, Status> {
+    let request: MemberPromoteRequest = decode(request)?;
+    let members = services.node.promote_member(request.id).await?;
+    Ok(encode(&MemberPromoteResponse { header: header(&services), members }))
 }

@@ -62,18 +62,17 @@ pub(super) async fn time_to_live(
 ) -> Result<Bytes, Status> {
     let request: LeaseTimeToLiveRequest = decode(request)?;
     let header = Some(services.node.header());
-    let Some(lease) = services.node.lease_time_to_live(request.id).await? else {
+    let Some(lease) = services.node.lease_time_to_live(request.id, request.keys).await? else {
         let gone =
             LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
         return Ok(encode(&gone));
     };
-    let keys = if request.keys { services.node.lease_keys(request.id) } else { Vec::new() };
     Ok(encode(&LeaseTimeToLiveResponse {
         header,
         id: request.id,
         ttl: lease.remaining_seconds,
         granted_ttl: lease.granted_seconds,
-        keys,
+        keys: lease.keys,
     }))
 }
 

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::{Services, decode, decode_received, encode, health, kv};
 use crate::encode::Encoder;
-use crate::error;
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::Status;
 
@@ -98,20 +97,13 @@ pub(super) async fn hash_kv(
     }))
 }
 
-/// One member has nobody to hand leadership to.
 pub(super) async fn move_leader(
     services: Arc<Services>,
     _caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: MoveLeaderRequest = decode(request)?;
-    let header = services.node.header();
-    if !services.node.is_leader() {
-        return Err(error::NOT_LEADER);
-    }
-    if request.target_id != header.member_id {
-        return Err(error::BAD_TRANSFEREE);
-    }
+    services.node.move_leader(request.target_id).await?;
     Ok(encode(&MoveLeaderResponse::default()))
 }
 

@@ -16,7 +16,7 @@ use node::Node;
 use proto::Message;
 
 use crate::ops::Access;
-use crate::rpc::{Caller, Kind, Table};
+use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
 use crate::{error, metrics, ops, stats};
@@ -106,9 +106,18 @@ impl Services {
         health::serve(self);
     }
 
-    /// What is checked of every call before its handler runs.
-    pub(crate) fn admit(&self, caller: &Caller, kind: Kind) -> Result<(), Status> {
-        let label = if matches!(kind, Kind::Unary(_)) { "unary" } else { "stream" };
+    /// What is checked of every call before its handler runs; the request is there where it is a
+    /// single one.
+    pub(crate) fn admit(
+        &self,
+        caller: &Caller,
+        rpc: &Rpc,
+        request: Option<&Bytes>,
+    ) -> Result<(), Status> {
+        if self.node.is_learner() && !rpc.is_for_learners(request) {
+            return Err(error::NOT_FOR_LEARNERS);
+        }
+        let label = if matches!(rpc.kind, Kind::Unary(_)) { "unary" } else { "stream" };
         metrics::count_client(label, caller.api_version.as_deref());
         if caller.require_leader && !self.node.has_leader() {
             return Err(error::NO_LEADER);
@@ -160,7 +169,11 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
         streaming!(Bidi, "bidi_stream", LEASE, "LeaseKeepAlive", lease::keep_alive),
         unary!(LEASE, "LeaseTimeToLive", lease::time_to_live),
         unary!(LEASE, "LeaseLeases", lease::leases),
+        unary!(CLUSTER, "MemberAdd", cluster::member_add),
+        unary!(CLUSTER, "MemberRemove", cluster::member_remove),
+        unary!(CLUSTER, "MemberUpdate", cluster::member_update),
         unary!(CLUSTER, "MemberList", cluster::member_list),
+        unary!(CLUSTER, "MemberPromote", cluster::member_promote),
         unary!(MAINTENANCE, "Alarm", maintenance::alarm),
         unary!(MAINTENANCE, "Status", maintenance::status),
         unary!(MAINTENANCE, "Defragment", maintenance::defragment),

@@ -3,6 +3,7 @@
 mod bad;
 mod both;
 mod clients;
+mod cluster;
 mod differential;
 mod downgrade;
 mod edges;

@@ -2,7 +2,7 @@
 //!
 //! The scripts are `scripts/*.txt`; see [`script`] for how they are written.
 
-mod mask;
+pub(crate) mod mask;
 mod script;
 
 use std::path::{Path, PathBuf};

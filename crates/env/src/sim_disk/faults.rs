@@ -71,6 +71,11 @@ impl Faults {
         self.changes_left = Some(changes);
     }
 
+    pub(super) fn forget(&mut self) {
+        self.planned.clear();
+        (self.changes_left, self.capacity) = (None, None);
+    }
+
     pub(super) fn cut_now(&mut self) {
         self.off = true;
     }

@@ -20,6 +20,7 @@ mod scan;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ struct Shared {
     db: bolt::Db,
     /// Held by the one who commits.
     committing: Mutex<()>,
+    /// How many sealed buffers the file has taken in.
+    commits: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +75,8 @@ impl Backend {
         create_buckets(&db)
             .map_err(|source| bolt::OpenError::Unusable { path: path.to_owned(), source })?;
         let layers = RwLock::new(Layers::default());
-        Ok(Self { shared: Arc::new(Shared { layers, db, committing: Mutex::new(()) }) })
+        let (committing, commits) = (Mutex::new(()), AtomicU64::new(0));
+        Ok(Self { shared: Arc::new(Shared { layers, db, committing, commits }) })
     }
 
     /// Writes a key. A reader sees it from now on.
@@ -120,9 +124,20 @@ impl Backend {
         sealed.write_to(&mut tx)?;
         let stats = tx.commit()?;
         let done = self.write().sealed.take();
+        self.shared.commits.fetch_add(1, Ordering::AcqRel);
         // Freeing thousands of buffers takes a while: not under the lock.
         drop(done);
         Ok(Some(stats))
+    }
+
+    /// How many sealed buffers the file has taken in since it was opened.
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Acquire)
+    }
+
+    /// Whether this is the same backend, and not only one like it.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// The value at a key.

@@ -1,5 +1,8 @@
 //! A member with its threads, on a real directory.
 
+mod begin;
+mod cluster;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{RealClock, RealDisk};
-use node::{AutoCompaction, Error, Options, Running, World};
+use node::{AutoCompaction, Bootstrap, Error, Options, Running, World};
 use proto::etcdserverpb::{
     AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserGrantRoleRequest,
     InternalRaftRequest, PutRequest, RangeRequest,
@@ -22,13 +25,14 @@ fn options(data_dir: &Path) -> Options {
         name: "n1".to_owned(),
         data_dir: data_dir.to_owned(),
         wal_dir: None,
-        peer_urls: vec![PEER_URL.to_owned()],
         client_urls: vec!["http://127.0.0.1:2379".to_owned()],
-        initial_cluster: vec![("n1".to_owned(), vec![PEER_URL.to_owned()])],
-        initial_cluster_token: "etcd-cluster".to_owned(),
+        bootstrap: Some(Bootstrap::with_new([("n1", [PEER_URL])], "etcd-cluster")),
+        force_new_cluster: false,
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        catchup_entries: 5000,
+        strict_reconfig_check: true,
         snapshot_count: 10_000,
         max_snapshots: 5,
         max_wals: 5,
@@ -41,6 +45,10 @@ fn options(data_dir: &Path) -> Options {
         compaction_batch: 1000,
         compaction_pause: Duration::from_millis(1),
         corrupt_check_interval: None,
+        compact_hash_check_interval: None,
+        downgrade_check_interval: Duration::from_secs(5),
+        initial_corrupt_check: false,
+        initial_election_tick_advance: false,
         warning_apply_duration: Duration::from_millis(100),
         features: Vec::new(),
         no_fsync: false,

@@ -77,6 +77,8 @@ pub(crate) struct Bootstrap {
     pub(crate) initial_cluster: String,
     pub(crate) state: ClusterState,
     pub(crate) token: String,
+    /// The member goes on alone with what it has; only for one that has a log.
+    pub(crate) force_new_cluster: bool,
 }
 
 impl Bootstrap {
@@ -316,7 +318,12 @@ fn bootstrap(settings: &Settings, name: &str, urls: &[Url]) -> Bootstrap {
         "existing" => ClusterState::Existing,
         _ => ClusterState::New,
     };
-    Bootstrap { initial_cluster, state, token: settings.text("initial-cluster-token") }
+    Bootstrap {
+        initial_cluster,
+        state,
+        token: settings.text("initial-cluster-token"),
+        force_new_cluster: settings.flag("force-new-cluster"),
+    }
 }
 
 fn raft(settings: &Settings) -> Raft {

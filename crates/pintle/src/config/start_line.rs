@@ -42,7 +42,7 @@ fn who<'a>(line: Line<'a>, config: &Config, initialized: bool) -> Line<'a> {
         .text("wal-dir", &wal_dir)
         .text("wal-dir-dedicated", &wal_dir)
         .text("member-dir", config.member_dir().display().to_string())
-        .value("force-new-cluster", false)
+        .value("force-new-cluster", config.bootstrap.force_new_cluster)
 }
 
 fn log_and_raft<'a>(line: Line<'a>, config: &Config) -> Line<'a> {

@@ -525,8 +525,7 @@ pub(crate) const TABLE: &[Row] = &[
         BOOL,
         "false",
         "Make this member the only one of a new cluster.",
-    )
-    .not_built(),
+    ),
     dangerous(
         "unsafe-no-fsync",
         BOOL,

@@ -20,6 +20,8 @@ pub struct MemStorage<P> {
     before: EntryId,
     /// `entries[i]` has index `before.index + 1 + i`.
     entries: VecDeque<Entry<P>>,
+    /// The sizes of the entries, together.
+    bytes: u64,
 }
 
 impl<P> Default for MemStorage<P> {
@@ -30,6 +32,7 @@ impl<P> Default for MemStorage<P> {
             snapshot: None,
             before: EntryId::default(),
             entries: VecDeque::new(),
+            bytes: 0,
         }
     }
 }
@@ -78,7 +81,9 @@ impl<P: Payload> MemStorage<P> {
                 // A hole in the log: refuse, rather than make one.
                 return Err(StorageError::Unavailable);
             }
-            self.entries.truncate(at as usize);
+            let replaced = self.entries.drain(at as usize..);
+            self.bytes -= replaced.map(|entry| entry.size()).sum::<u64>();
+            self.bytes += entry.size();
             self.entries.push_back(entry);
         }
         Ok(())
@@ -93,6 +98,7 @@ impl<P: Payload> MemStorage<P> {
         self.before = snapshot.meta.id;
         self.conf_state = snapshot.meta.conf_state.clone();
         self.entries.clear();
+        self.bytes = 0;
         self.snapshot = Some(snapshot);
         Ok(())
     }
@@ -117,13 +123,19 @@ impl<P: Payload> MemStorage<P> {
             return Err(StorageError::Compacted);
         }
         let term = self.term(index)?;
-        self.entries.drain(..(index - self.before.index) as usize);
+        let forgotten = self.entries.drain(..(index - self.before.index) as usize);
+        self.bytes -= forgotten.map(|entry| entry.size()).sum::<u64>();
         self.before = EntryId { term, index };
         // Slots of a long log that is gone; a quarter keeps growing from being quadratic.
         if self.entries.len() < self.entries.capacity() / 4 {
             self.entries.shrink_to(self.entries.len() * 2);
         }
         Ok(())
+    }
+
+    /// The sizes ([`Entry::size`]) of all entries together.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// All entries, oldest first.

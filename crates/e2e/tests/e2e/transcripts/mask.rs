@@ -1,7 +1,7 @@
 //! What two servers cannot have in common: times, sizes of files, and names of places.
 
 /// Blanks it out in what a command with these arguments has printed.
-pub(super) fn mask(text: &str, places: &[(String, &str)], args: &[String]) -> String {
+pub(crate) fn mask(text: &str, places: &[(String, &str)], args: &[String]) -> String {
     let mut text = text.to_owned();
     for (place, name) in places {
         text = text.replace(place, name);
@@ -19,7 +19,7 @@ pub(super) fn mask(text: &str, places: &[(String, &str)], args: &[String]) -> St
 }
 
 /// Of the JSON lines that clients log, what was the matter; times and addresses go.
-pub(super) fn logs(text: &str) -> String {
+pub(crate) fn logs(text: &str) -> String {
     let mut short = String::new();
     for line in text.lines() {
         // Some commands of 3.4 crash in some formats; their stacks have addresses.
@@ -75,7 +75,7 @@ fn mask_after(text: &str, prefix: &str) -> String {
 
 /// Cells such as `20 kB`, `17%` or `2.1ms`, and the width of the table that depends on them. A
 /// quota is counted in GB and stays.
-fn mask_cells(text: &str) -> String {
+pub(crate) fn mask_cells(text: &str) -> String {
     let is_size = |cell: &str| {
         let number = ["%", " B", " kB", " MB", "ms", "\u{b5}s", "s"]
             .iter()

@@ -1,4 +1,6 @@
-//! Between raft's types and the bytes of the log.
+//! Between raft's types and the bytes of the log and of messages.
+
+mod message;
 
 use std::sync::Arc;
 
@@ -12,8 +14,10 @@ use raft::{
 
 use crate::Fatal;
 
+pub(crate) use message::{message, message_pb, snapshot_pb};
+
 /// What an entry carries: the bytes of the log and, on the member that proposed it, the request
-/// that they encode.
+/// that they encode. Also what a read is asked for with, and what a snapshot says of the members.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Payload {
     pub(crate) encoded: Bytes,
@@ -143,6 +147,17 @@ pub(crate) fn hard_state_pb(state: HardState) -> raftpb::HardState {
         term: Some(state.term.0),
         vote: Some(state.vote.map_or(0, NodeId::get)),
         commit: Some(state.commit.0),
+    }
+}
+
+pub(crate) fn conf_state(state: &raftpb::ConfState) -> ConfState {
+    let ids = |ids: &[u64]| ids.iter().copied().filter_map(NodeId::new).collect();
+    ConfState {
+        voters: ids(&state.voters),
+        learners: ids(&state.learners),
+        voters_outgoing: ids(&state.voters_outgoing),
+        learners_next: ids(&state.learners_next),
+        auto_leave: state.auto_leave(),
     }
 }
 

@@ -1,0 +1,266 @@
+//! Several members that are one cluster, pintle's and etcd's in any mixture.
+
+mod change;
+mod look;
+
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use state::member_id;
+use tokio::runtime::Runtime;
+
+use crate::grpc::{Grpc, Status};
+use crate::links::Links;
+use crate::member::Member;
+use crate::programs::Server;
+use crate::rpc::Rpc;
+use crate::scratch::Scratch;
+
+/// How long what members agree on among themselves may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a reply may take: longer than a server gives itself.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Ids follow from it.
+const TOKEN: &str = "e2e";
+
+/// Members of one cluster, which are named by their places from 0. Those of its beginning are in
+/// the order of their ids, so that lists of two clusters can be compared; who joins later comes
+/// behind them.
+#[derive(Debug)]
+pub struct Cluster {
+    seats: Vec<Seat>,
+    links: Links,
+    flags: Vec<String>,
+    runtime: Runtime,
+    // Behind the members, which live in it.
+    scratch: Scratch,
+}
+
+/// A member and what the cluster knows of it.
+#[derive(Debug)]
+struct Seat {
+    member: Member,
+    peer_url: String,
+    paused: bool,
+}
+
+impl Cluster {
+    /// Starts one member of each of these servers, and waits until all serve.
+    pub fn start(name: &str, servers: &[&Server], flags: &[&str]) -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let mut cluster = Self {
+            seats: Vec::new(),
+            links: Links::new(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            runtime: builder.worker_threads(1).enable_all().build()?,
+            scratch: Scratch::new(name),
+        };
+        let mut fronts: Vec<_> = servers.iter().map(|_| crate::ports::free()).collect();
+        fronts.sort_by_key(|front| member_id(&[peer_url(*front)], TOKEN, None));
+        for (server, front) in servers.iter().zip(fronts) {
+            cluster.seat(server, front)?;
+        }
+        let everybody: Vec<_> = (0..servers.len()).collect();
+        for at in &everybody {
+            let identity = cluster.identity(*at, &everybody, "new");
+            cluster.seats[*at].member.identify(identity);
+            cluster.spawn(*at, servers[*at])?;
+        }
+        for at in everybody {
+            cluster.seats[at].member.wait_until_it_serves()?;
+        }
+        Ok(cluster)
+    }
+
+    /// A place for one more, who does not run yet.
+    fn seat(&mut self, server: &Server, front: u16) -> anyhow::Result<usize> {
+        let at = self.seats.len();
+        let folder = self.scratch.join(&name_of(at));
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let member = Member::new(server, &folder, Vec::new(), &flags);
+        let front_address = SocketAddr::from(([127, 0, 0, 1], front));
+        self.links.add(self.runtime.handle(), front_address, member.peer_address())?;
+        self.seats.push(Seat { member, peer_url: peer_url(front), paused: false });
+        Ok(at)
+    }
+
+    /// How a member is told who it is and whom it finds.
+    fn identity(&self, at: usize, everybody: &[usize], state: &str) -> Vec<String> {
+        let others = everybody.iter().map(|at| (name_of(*at), &self.seats[*at].peer_url));
+        let others: Vec<_> = others.map(|(name, url)| format!("{name}={url}")).collect();
+        vec![
+            format!("--name={}", name_of(at)),
+            format!("--initial-advertise-peer-urls={}", self.seats[at].peer_url),
+            format!("--initial-cluster={}", others.join(",")),
+            format!("--initial-cluster-token={TOKEN}"),
+            format!("--initial-cluster-state={state}"),
+        ]
+    }
+
+    fn spawn(&mut self, at: usize, server: &Server) -> anyhow::Result<()> {
+        let seat = &mut self.seats[at];
+        seat.paused = false;
+        seat.member.spawn(server)?;
+        self.links.is_process(at, seat.member.pid());
+        Ok(())
+    }
+
+    /// How many members there are or have been.
+    pub fn size(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// One of them.
+    pub fn member(&self, at: usize) -> &Member {
+        &self.seats[at].member
+    }
+
+    /// Where others find it.
+    pub fn peer_url(&self, at: usize) -> &str {
+        &self.seats[at].peer_url
+    }
+
+    /// Those whose processes are there and are not paused.
+    pub fn running(&self) -> Vec<usize> {
+        let runs = |at: &usize| {
+            let seat = &self.seats[*at];
+            seat.member.pid().is_some() && !seat.paused
+        };
+        (0..self.seats.len()).filter(runs).collect()
+    }
+
+    /// Gives a member one more flag, from its next start on.
+    pub fn add_flag(&mut self, at: usize, flag: &str) {
+        self.seats[at].member.add_flag(flag);
+    }
+
+    /// A folder for what else a test needs.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
+    }
+
+    /// Ends a member at once, as a crash would (SIGKILL).
+    pub fn kill(&mut self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].member.kill()
+    }
+
+    /// Asks a member to stop (SIGTERM) and waits until it has.
+    pub fn stop(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
+        self.seats[at].member.stop()
+    }
+
+    /// Removes what a member has on its disk. It must have ended.
+    pub fn wipe(&self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].member.wipe()
+    }
+
+    /// Starts a member that has ended, on what it has, and waits until it serves.
+    pub fn restart(&mut self, at: usize) -> anyhow::Result<()> {
+        let server = self.seats[at].member.server().clone();
+        self.restart_as(at, &server)
+    }
+
+    /// As [`Cluster::restart`], with another program.
+    pub fn restart_as(&mut self, at: usize, server: &Server) -> anyhow::Result<()> {
+        self.spawn(at, server)?;
+        self.seats[at].member.wait_until_it_serves()
+    }
+
+    /// Starts a member that has ended, and waits for nothing.
+    pub fn begin_restart(&mut self, at: usize) -> anyhow::Result<()> {
+        let server = self.seats[at].member.server().clone();
+        self.spawn(at, &server)
+    }
+
+    /// Waits until a member has ended by itself.
+    pub fn wait_until_it_ends(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
+        let member = &mut self.seats[at].member;
+        let ended = crate::wait::until(PATIENCE, || member.ended());
+        let ended = ended.with_context(|| format!("m{at} does not end\n{}", member.log_tail()))?;
+        member.kill()?;
+        Ok(ended)
+    }
+
+    /// Waits until a member serves that was started.
+    pub fn wait_until_it_serves(&mut self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].member.wait_until_it_serves()
+    }
+
+    /// Lets a member hang (SIGSTOP).
+    pub fn pause(&mut self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].paused = true;
+        self.seats[at].member.pause()
+    }
+
+    /// Lets a paused member go on.
+    pub fn resume(&mut self, at: usize) -> anyhow::Result<()> {
+        self.seats[at].paused = false;
+        self.seats[at].member.resume()
+    }
+
+    /// Nothing goes between a member and the others any more, and nobody is told.
+    pub fn cut_off(&self, at: usize) {
+        for other in (0..self.seats.len()).filter(|other| *other != at) {
+            self.links.cut(at, other);
+            self.links.cut(other, at);
+        }
+    }
+
+    /// What one member sends to another one does not arrive any more.
+    pub fn cut(&self, from: usize, to: usize) {
+        self.links.cut(from, to);
+    }
+
+    /// What one member sends to another one takes so much longer.
+    pub fn delay(&self, from: usize, to: usize, time: Duration) {
+        self.links.delay(from, to, time);
+    }
+
+    /// All links are well again; what was held back arrives.
+    pub fn heal(&self) {
+        self.links.heal();
+    }
+
+    /// Asks a member over a connection of its own.
+    pub fn call<R: Rpc>(&self, at: usize, request: &R) -> Result<R::Reply, Status> {
+        self.call_within(LIMIT, at, request)
+    }
+
+    fn call_within<R: Rpc>(
+        &self,
+        limit: Duration,
+        at: usize,
+        request: &R,
+    ) -> Result<R::Reply, Status> {
+        let address = self.seats[at].member.address();
+        let reply = async {
+            let lost = |error| Status { code: 14, message: format!("(no reply) {error:#}") };
+            Grpc::connect(address).await.map_err(lost)?.call(request).await
+        };
+        self.runtime.block_on(async { tokio::time::timeout(limit, reply).await }).unwrap_or_else(
+            |_| Err(Status { code: 4, message: format!("(no reply) within {limit:?}") }),
+        )
+    }
+
+    /// For what is more than one reply, and for what goes on beside the test.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    fn context<'a>(&'a self, at: usize, what: &'a str) -> impl FnOnce() -> String + 'a {
+        move || format!("{what} {}\n{}", name_of(at), self.seats[at].member.log_tail())
+    }
+}
+
+/// What a member calls itself.
+pub(crate) fn name_of(at: usize) -> String {
+    format!("m{at}")
+}
+
+fn peer_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}

@@ -1,0 +1,24 @@
+//! Several members that are one cluster.
+//!
+//! The long form: `PINTLE_ROUNDS=50 cargo test --release -p e2e cluster -- --nocapture`.
+
+mod change;
+mod ctl;
+mod failover;
+mod lease;
+mod load;
+mod mixed;
+mod survive;
+mod watcher;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// An election need not take long, but a busy machine must not cause one.
+const FLAGS: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=500"];
+
+/// For one cluster at a time: several would take the processors from each other until their
+/// elections fail.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,82 @@
+//! Peer URLs: accepts connections and serves them over HTTP/1.1.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress};
+use tokio::sync::Notify;
+
+use crate::deadline::Deadline;
+use crate::dial::STUCK;
+use crate::handlers::handle;
+use crate::transport::{Shared, Transport};
+
+/// The head of a request must be there in this time, also that of the next one.
+const HEAD: Duration = Duration::from_secs(5);
+/// After a failed accept (too many open files), how long to leave the listener alone.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The listening side.
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+impl Server {
+    /// Serves on the transport's thread; it ends with the transport.
+    pub fn new(transport: &Transport) -> Self {
+        Self { shared: Arc::clone(&transport.shared) }
+    }
+
+    /// Serves whoever connects. The answer is where the socket really listens.
+    pub fn open(&self, socket: BoundSocket, limit: ConnectionLimit) -> io::Result<LocalAddress> {
+        let listener = {
+            let _entered = self.shared.runtime.enter();
+            socket.listen(limit)?
+        };
+        let address = listener.local_address()?;
+        self.shared.runtime.spawn(accept(Arc::clone(&self.shared), listener));
+        Ok(address)
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: Listener) {
+    loop {
+        match listener.accept().await {
+            Ok(connection) => {
+                tokio::spawn(serve(Arc::clone(&shared), connection));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a peer's connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(shared: Arc<Shared>, connection: Connection) {
+    let Connection { stream, permit, .. } = connection;
+    let stream = Deadline::new(stream, STUCK);
+    // Ends the connection when its stream is replaced, or stuck.
+    let hang_up = Arc::new(Notify::new());
+    let service = {
+        let hang_up = Arc::clone(&hang_up);
+        service_fn(move |request| {
+            let (shared, hang_up) = (Arc::clone(&shared), Arc::clone(&hang_up));
+            async move { Ok::<_, Infallible>(handle(&shared, request, hang_up).await) }
+        })
+    };
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        // What breaks a connection is told where it is read.
+        _ = served => {}
+        () = hang_up.notified() => {}
+    }
+    drop(permit);
+}
