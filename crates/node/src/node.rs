@@ -222,6 +222,8 @@ impl Shared {
             let done = beside.compactions.is_empty().then(|| views.reader.compact_revision());
             self.compactions.replace(views.backend.clone(), done);
             *self.views.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(views);
+            // Reads that have waited for it are told by the next step.
+            self.wake();
         }
         if beside.commit {
             self.committer.sealed();

@@ -212,6 +212,7 @@ impl Drive {
 
     fn try_step(&mut self, now: Duration, input: &mut Input) -> Result<Beside, Fatal> {
         self.now = now;
+        self.barrier.applied(self.parts.state.applied().index);
         // First what others say: who was stopped for a while must not act on old news.
         for incoming in input.incoming.drain(..) {
             self.hear(incoming);
@@ -290,7 +291,10 @@ impl Drive {
             self.apply(apply)?;
         }
         self.parts.standing.committed.set(self.parts.raft.status().hard_state.commit.0);
-        self.barrier.applied(self.parts.state.applied().index);
+        // Readers see a state that was received once this step is over, not before.
+        if self.beside.replaced.is_none() {
+            self.barrier.applied(self.parts.state.applied().index);
+        }
         self.ready = ready;
         Ok(())
     }
