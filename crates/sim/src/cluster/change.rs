@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use node::{Bootstrap, Member, MemberId};
-use proto::raftpb::Message;
 use state::MemberChange;
 
 use super::Cluster;
@@ -125,10 +124,11 @@ impl Cluster {
         }
     }
 
-    /// Who was removed is told so by whoever knows, and ends.
-    pub(super) fn is_refused(&mut self, from: HostAt, to: HostAt, message: &Message) -> bool {
+    /// Who was removed is told so by whoever knows, and ends. What somebody else has asked for and
+    /// this one forwards does not count.
+    pub(super) fn is_refused(&mut self, from: HostAt, to: HostAt) -> bool {
         let Some(member) = &self.hosts[to].member else { return false };
-        let refused = member.views().members.is_removed(MemberId(message.from()));
+        let refused = member.views().members.is_removed(MemberId(self.hosts[from].id));
         if refused && self.hosts[from].serves() && !self.network.is_cut(to, from) {
             let (delay, life) = (self.network.delay(), self.hosts[from].life);
             self.timeline.after(delay, Event::Removed { host: from, life });
