@@ -138,8 +138,15 @@ fn admit(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Whom a posted message is from and for; else the answer.
-fn admit_message(shared: &Shared, node: &Node, message: &Message) -> Result<(), Refusal> {
-    if node.is_removed(message.from()) {
+fn admit_message(
+    shared: &Shared,
+    node: &Node,
+    sender: Option<u64>,
+    message: &Message,
+) -> Result<(), Refusal> {
+    // Who forwards what another one has asked for leaves that one's name in it, and is not to
+    // stop in its place. Such a message is dropped by the drive.
+    if node.is_removed(sender.unwrap_or(message.from())) {
         let text = "cannot process message from removed member";
         return Err(json_error(StatusCode::FORBIDDEN, text).into());
     }
@@ -174,7 +181,8 @@ async fn raft(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>) -> 
     };
     let from = format!("{:x}", message.from());
     metrics::RECEIVED_BYTES.with_label_values(&[from.as_str()]).inc_by(len as u64);
-    if let Err(refused) = admit_message(shared, node, &message) {
+    let sender = headers::id(&parts.headers, &headers::FROM);
+    if let Err(refused) = admit_message(shared, node, sender, &message) {
         return *refused;
     }
     match node.deliver([message]) {
@@ -248,11 +256,12 @@ async fn snapshot(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>)
         return *refused;
     }
     greet(shared, node, &parts.headers);
-    let from = format!("{:x}", headers::id(&parts.headers, &headers::FROM).unwrap_or_default());
+    let sender = headers::id(&parts.headers, &headers::FROM);
+    let from = format!("{:x}", sender.unwrap_or_default());
     let labels = [from.as_str()];
     metrics::SNAPSHOTS_IN.with_label_values(&labels).inc();
     let timer = metrics::SNAPSHOT_RECEIVE_TIME.with_label_values(&labels).start_timer();
-    let received = receive(shared, node, body).await;
+    let received = receive(shared, node, sender, body).await;
     metrics::SNAPSHOTS_IN.with_label_values(&labels).dec();
     match received {
         Ok(()) => {
@@ -273,7 +282,12 @@ async fn snapshot(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>)
     }
 }
 
-async fn receive(shared: &Shared, node: &Node, mut body: Incoming) -> Result<(), Refusal> {
+async fn receive(
+    shared: &Shared,
+    node: &Node,
+    sender: Option<u64>,
+    mut body: Incoming,
+) -> Result<(), Refusal> {
     let cut = || Refusal::from(error(StatusCode::BAD_REQUEST, "failed to read snapshot"));
     let failed = |failure: node::Error| {
         Refusal::from(error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()))
@@ -290,7 +304,7 @@ async fn receive(shared: &Shared, node: &Node, mut body: Incoming) -> Result<(),
         let Some(file) = &mut incoming else {
             head.extend_from_slice(&data);
             let Some(message) = take_message(&mut head)? else { continue };
-            admit_message(shared, node, &message)?;
+            admit_message(shared, node, sender, &message)?;
             let mut file = node.begin_snapshot(message).await.map_err(failed)?;
             file.write(std::mem::take(&mut head).freeze()).await.map_err(failed)?;
             incoming = Some(file);

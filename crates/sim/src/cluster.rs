@@ -428,7 +428,7 @@ impl Cluster {
             return Ok(());
         }
         self.report.messages += 1;
-        if self.is_refused(from, to, &message) {
+        if self.is_refused(from, to) {
             return Ok(());
         }
         self.hosts[to].hears(message.from());

@@ -18,11 +18,11 @@ use crate::leases::LeaseWatch;
 use crate::model::Model;
 use crate::run::{Alive, Bug, Run};
 use crate::sabotage;
-use crate::tap::{Tap, attic};
+use crate::tap::{Attic, Tap, attic};
 use crate::verdict::{Checked, Checker, ensure};
 use crate::watch::Watch;
 
-const WAL: &str = "/data/member/wal";
+pub(crate) const WAL: &str = "/data/member/wal";
 
 impl Run {
     /// Ends the member, starts it again until it lives, and checks it.
@@ -181,30 +181,10 @@ impl Run {
     /// All entries, those in purged segments too.
     fn read_log(&self) -> Checked<Vec<Entry>> {
         let unreadable = |error: String| (Checker::Log, format!("the log cannot be read: {error}"));
-        let whole = self.whole_log().map_err(|error| unreadable(error.to_string()))?;
+        let whole = whole_log(&self.disk, &self.attic);
+        let whole = whole.map_err(|error| unreadable(error.to_string()))?;
         let read = wal::read(&whole, Path::new(WAL), SnapshotMark::default());
         Ok(read.map_err(|error| unreadable(error.to_string()))?.entries)
-    }
-
-    fn whole_log(&self) -> std::io::Result<SimDisk> {
-        let removed = attic(&self.attic);
-        if removed.is_empty() {
-            return Ok(self.disk.clone());
-        }
-        let wal = Path::new(WAL);
-        let mut segments = removed.clone();
-        for name in self.disk.list(wal)?.into_iter().filter(|name| name.ends_with(".wal")) {
-            let file = self.disk.open(&wal.join(&name), Access::Read)?;
-            let mut bytes = vec![0; file.len()? as usize];
-            file.read_exact_at(&mut bytes, 0)?;
-            segments.insert(name, bytes);
-        }
-        let whole = SimDisk::new(0);
-        whole.create_dir_all(wal)?;
-        for (name, bytes) in segments {
-            whole.open(&wal.join(name), Access::Create)?.write_all_at(&bytes, 0)?;
-        }
-        Ok(whole)
     }
 
     /// The db file before anything was replayed: whole entries, of exactly those up to its index.
@@ -311,6 +291,28 @@ impl Run {
         let problems = views.backend.db().check();
         ensure(problems.is_empty(), Checker::File, || format!("{problems:?}"))
     }
+}
+
+/// A disk with all segments of a log, those too that were purged from this one.
+pub(crate) fn whole_log(disk: &SimDisk, removed: &Attic) -> std::io::Result<SimDisk> {
+    let removed = attic(removed);
+    if removed.is_empty() {
+        return Ok(disk.clone());
+    }
+    let wal = Path::new(WAL);
+    let mut segments = removed.clone();
+    for name in disk.list(wal)?.into_iter().filter(|name| name.ends_with(".wal")) {
+        let file = disk.open(&wal.join(&name), Access::Read)?;
+        let mut bytes = vec![0; file.len()? as usize];
+        file.read_exact_at(&mut bytes, 0)?;
+        segments.insert(name, bytes);
+    }
+    let whole = SimDisk::new(0);
+    whole.create_dir_all(wal)?;
+    for (name, bytes) in segments {
+        whole.open(&wal.join(name), Access::Create)?.write_all_at(&bytes, 0)?;
+    }
+    Ok(whole)
 }
 
 /// What readers see against what they should.

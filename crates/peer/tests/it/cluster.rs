@@ -199,6 +199,13 @@ fn a_member_that_is_added_is_sent_the_state_and_one_that_is_removed_stops() {
     let forbidden = ask(&members[leads], "POST /raft", &signed, &message.encode_to_vec());
     let text = r#"{"message":"cannot process message from removed member"}"#;
     assert_eq!((forbidden.status, forbidden.body.as_str()), (403, text));
+
+    // Who only forwards what it asked for is none of them: etcd's member would stop for good.
+    signed.retain(|(name, _)| *name != "X-Server-From");
+    let other = (0..3).find(|at| ![leads, removed].contains(at)).expect("one of three");
+    signed.push(("X-Server-From", format!("{:x}", members[other].node().member_id())));
+    let forwarded = ask(&members[leads], "POST /raft", &signed, &message.encode_to_vec());
+    assert_eq!(forwarded.status, 204, "{}", forwarded.body);
 }
 
 fn plain(member: &proto::etcdserverpb::Member) -> node::Member {

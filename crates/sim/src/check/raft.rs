@@ -110,6 +110,16 @@ impl RaftWatch {
         self.committed.get(&index).map(|(id, _)| *id)
     }
 
+    /// A member has committed this entry: it was found on its disk, and is not in its memory any
+    /// more.
+    pub fn committed_on_disk(&mut self, member: u64, index: u64, id: LogId) -> Result<(), Broken> {
+        let term = self.members.get(&member).map_or(0, |heard| heard.term);
+        let (known, _) = *self.committed.entry(index).or_insert((id, term));
+        ensure(known == id, Rule::StateMachineSafety, || {
+            format!("member {member:x} has committed {id:?} at {index}, others {known:?}")
+        })
+    }
+
     /// Takes in what a member says; to be called after each step of it. Tells from which index on
     /// its log is another one than before.
     pub fn look(&mut self, says: &Says<'_>) -> Result<u64, Broken> {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use node::{Bootstrap, Member, MemberId};
-use proto::raftpb::Message;
 use state::MemberChange;
 
 use super::Cluster;
@@ -40,12 +39,12 @@ impl Cluster {
         let change = match self.random.below(10) {
             0..5 if list.len() < MOST => Some(self.addition(&list)),
             0..7 => self.promotion(&list),
-            _ => self.removal(&list),
+            _ => self.removal(),
         };
         let Some(change) = change else { return Ok(()) };
-        // Only a leader knows who is ready for a vote.
+        // Only a leader knows who is ready for a vote, and who may go.
         let at = match change {
-            MemberChange::Promote(_) => self.leader().unwrap_or(at),
+            MemberChange::Promote(_) | MemberChange::Remove(_) => self.leader().unwrap_or(at),
             _ => at,
         };
         self.tell(at, |member| {
@@ -80,10 +79,13 @@ impl Cluster {
         Some(MemberChange::Promote(learner.id))
     }
 
-    fn removal(&mut self, list: &[Member]) -> Option<MemberChange> {
+    /// Of two voters none goes: the one that is left might never hear of it, and would wait for
+    /// the other one's vote for ever.
+    fn removal(&mut self) -> Option<MemberChange> {
+        let leader = self.hosts[self.leader()?].member.as_ref()?;
+        let list = leader.views().members.list();
         let voters = list.iter().filter(|member| !member.is_learner).count();
         let gone = list.get(self.random.index(list.len()))?;
-        // Somebody must be left, and have a quorum without who may not have started yet.
         (gone.is_learner || voters > 2).then_some(MemberChange::Remove(gone.id))
     }
 
@@ -122,10 +124,11 @@ impl Cluster {
         }
     }
 
-    /// Who was removed is told so by whoever knows, and ends.
-    pub(super) fn is_refused(&mut self, from: HostAt, to: HostAt, message: &Message) -> bool {
+    /// Who was removed is told so by whoever knows, and ends. What somebody else has asked for and
+    /// this one forwards does not count.
+    pub(super) fn is_refused(&mut self, from: HostAt, to: HostAt) -> bool {
         let Some(member) = &self.hosts[to].member else { return false };
-        let refused = member.views().members.is_removed(MemberId(message.from()));
+        let refused = member.views().members.is_removed(MemberId(self.hosts[from].id));
         if refused && self.hosts[from].serves() && !self.network.is_cut(to, from) {
             let (delay, life) = (self.network.delay(), self.hosts[from].life);
             self.timeline.after(delay, Event::Removed { host: from, life });

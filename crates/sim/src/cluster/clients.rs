@@ -19,6 +19,8 @@ use crate::verdict::{Checked, Checker, ensure};
 #[derive(Debug, Default)]
 pub(super) struct Histories {
     pub(super) operations: Vec<Operation>,
+    /// The number of each in the log, where it is meant to be there.
+    pub(super) ids: Vec<Option<u64>>,
     pub(super) leases: Vec<LeaseRecord>,
     /// The newest revision that anybody asked to compact to.
     pub(super) compacted: i64,
@@ -211,6 +213,7 @@ impl Cluster {
             }
             (End::Unknown, Ask::Keys(request)) if !matches!(request, Request::Range(_)) => {
                 self.report.unanswered += 1;
+                self.histories.ids.push(open.id);
                 self.histories.operations.push(Operation {
                     client: client as u64,
                     called: open.called,
@@ -267,6 +270,7 @@ impl Cluster {
         {
             *revision += 1;
         }
+        self.histories.ids.push(None);
         self.histories.operations.push(Operation {
             client: client as u64,
             called,

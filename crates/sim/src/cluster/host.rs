@@ -1,7 +1,7 @@
 //! A machine with its disk and its clock, and the member that runs on it, or not.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use proto::raftpb;
 
 use super::clock::HostClock;
 use crate::digest::Digest;
+use crate::recovery::{WAL, whole_log};
 use crate::tap::{Attic, Tap};
 
 /// What a member has said since it was last listened to.
@@ -178,6 +179,13 @@ impl Host {
     pub(super) fn step(&mut self, now: Duration) -> Result<(), Fatal> {
         let shows = self.clock.set(now);
         self.member.as_mut().map_or(Ok(()), |member| member.step(shows))
+    }
+
+    /// What the whole log holds, where it begins with the first entry.
+    pub(super) fn read_log(&self) -> Option<Vec<raftpb::Entry>> {
+        let whole = whole_log(&self.disk, &self.attic).ok()?;
+        let read = wal::read(&whole, Path::new(WAL), wal::SnapshotMark::default());
+        Some(read.ok()?.entries)
     }
 
     /// Somebody speaks to the member.

@@ -87,6 +87,15 @@ impl Truth {
                 self.seen.insert((index, entry.term()), entry);
             }
         }
+        if says.commit > self.committed() && !self.has_seen_up_to(says.commit) {
+            // Many at once, of which some are not in memory any more.
+            let entries = host.read_log().unwrap_or_default().into_iter();
+            for entry in entries.filter(|entry| entry.index() <= says.commit) {
+                self.seen.entry((entry.index(), entry.term())).or_insert_with(|| entry.clone());
+                let found = self.raft.committed_on_disk(host.id, entry.index(), log_id(&entry));
+                found.map_err(raft_broken)?;
+            }
+        }
         while self.committed() < says.commit {
             let index = self.committed() + 1;
             // Which term it is of, this member knows, or the one that has committed it before.
@@ -99,6 +108,14 @@ impl Truth {
             self.commit(entry)?;
         }
         Ok(())
+    }
+
+    fn has_seen_up_to(&self, commit: u64) -> bool {
+        let mut new = self.committed() + 1..=commit;
+        new.all(|index| {
+            let known = self.raft.committed(index);
+            known.is_some_and(|id| self.seen.contains_key(&(index, id.term)))
+        })
     }
 
     fn commit(&mut self, entry: Entry) -> Checked {
