@@ -181,6 +181,12 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.randomized_election_timeout
     }
 
+    /// For the exploration of states: two that differ only in what chance will bring are one.
+    #[cfg(test)]
+    pub(crate) fn forget_chance(&mut self) {
+        self.rng = SplitMix64::new(0, 0);
+    }
+
     fn send(&mut self, to: NodeId, body: Body<P>) {
         let term = if body.has_no_term() { Term::ZERO } else { self.term };
         self.send_in(term, to, body);

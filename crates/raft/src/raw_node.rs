@@ -1,5 +1,8 @@
 //! The door: calls in, [`Ready`] out.
 
+#[cfg(test)]
+mod explore;
+
 use crate::conf_change::{ConfChange, ConfState};
 use crate::config::Config;
 use crate::entry::{EntryBody, Payload};

@@ -66,6 +66,9 @@ trait Group {
 
     fn step(&mut self, message: Self::Message);
 
+    /// The message is lost. Of a snapshot its sender is told, as a driver must.
+    fn lose(&mut self, message: Self::Message);
+
     fn state(&mut self, n: u64) -> State;
 }
 
@@ -93,11 +96,10 @@ impl Net {
             if messages.is_empty() {
                 return;
             }
-            if lose_after == Some(round) {
-                continue;
-            }
             for message in messages {
-                if !self.cut.contains(&G::ends(&message)) {
+                if lose_after == Some(round) || self.cut.contains(&G::ends(&message)) {
+                    group.lose(message);
+                } else {
                     group.step(message);
                 }
             }

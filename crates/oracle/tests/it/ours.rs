@@ -3,9 +3,9 @@
 use crate::inputs::{self, Input, Kind, Transition};
 use crate::{Group, State, election_tick};
 use raft::{
-    ConfChange, ConfChangeKind, ConfChangeSingle, ConfChangeTransition, ConfState, Config, Entry,
-    EntryBody, EntryId, HardState, LogIndex, MemStorage, Message, NodeId, RawNode, Ready, Snapshot,
-    SnapshotMeta, StateRole, Storage, StorageError, Term,
+    Body, ConfChange, ConfChangeKind, ConfChangeSingle, ConfChangeTransition, ConfState, Config,
+    Entry, EntryBody, EntryId, HardState, LogIndex, MemStorage, Message, NodeId, RawNode, Ready,
+    Snapshot, SnapshotMeta, SnapshotStatus, StateRole, Storage, StorageError, Term,
 };
 use std::ops::Range;
 
@@ -185,6 +185,13 @@ impl Group for Ours {
 
     fn step(&mut self, message: Self::Message) {
         let _ = self.node(message.to.get()).step(message);
+    }
+
+    fn lose(&mut self, message: Self::Message) {
+        if matches!(message.body, Body::Snapshot { .. }) {
+            let sender = self.node(message.from.get());
+            sender.report_snapshot(message.to, SnapshotStatus::Failure);
+        }
     }
 
     fn state(&mut self, n: u64) -> State {

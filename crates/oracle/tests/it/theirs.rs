@@ -5,10 +5,10 @@ use crate::{Group, State, election_tick};
 use protobuf::Message as _;
 use raft_rs::eraftpb::{
     ConfChange, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, ConfState,
-    Entry, EntryType, Message,
+    Entry, EntryType, Message, MessageType,
 };
 use raft_rs::storage::MemStorage;
-use raft_rs::{Config, GetEntriesContext, RawNode, StateRole, Storage};
+use raft_rs::{Config, GetEntriesContext, RawNode, SnapshotStatus, StateRole, Storage};
 use slog::{Discard, Logger, o};
 
 struct Node {
@@ -176,6 +176,13 @@ impl Group for Theirs {
 
     fn step(&mut self, message: Self::Message) {
         let _ = self.node(message.to).raw.step(message);
+    }
+
+    fn lose(&mut self, message: Self::Message) {
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            let sender = self.node(message.from);
+            sender.raw.report_snapshot(message.to, SnapshotStatus::Failure);
+        }
     }
 
     fn state(&mut self, n: u64) -> State {

@@ -7,6 +7,7 @@ mod flapping;
 mod harness;
 mod history;
 mod holes;
+mod mutants;
 mod random;
 mod scripts;
 mod sections;
