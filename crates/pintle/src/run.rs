@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use env::RealClock;
-use net::InitialCluster;
 
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
 use crate::config::{Config, start_line};
@@ -235,12 +234,15 @@ fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     config.listen.check().map_err(anyhow::Error::msg)?;
     let doors = Doors::bind(&config.listen, logger)?;
-    let members = first_members(config).map_err(anyhow::Error::msg)?;
-    start_line::log(logger, config, members.as_ref());
+    let first = match has_log(&config.wal_path()) {
+        true => None,
+        false => Some(bootstrap::first_members(config, logger)?),
+    };
+    start_line::log(logger, config, first.as_ref());
     warn_of_large_requests(logger, config);
-    let bootstrap = match &members {
+    let bootstrap = match &first {
         None => bootstrap::with_log(config),
-        Some(members) => Some(bootstrap::without_log(config, logger, members)?),
+        Some(first) => Some(bootstrap::without_log(config, logger, first)?),
     };
     wire::run_member(config, logger, doors, bootstrap)
 }
@@ -256,15 +258,6 @@ fn warn_of_large_requests(logger: &Logger, config: &Config) {
             .text("recommended-request-size", node::humane_bytes(RECOMMENDED_REQUEST_BYTES))
             .send();
     }
-}
-
-/// The members of a cluster that begins with this start; `None` when this member has begun.
-fn first_members(config: &Config) -> Result<Option<InitialCluster>, String> {
-    if has_log(&config.wal_path()) {
-        return Ok(None);
-    }
-    let members = config.bootstrap.members();
-    members.map(Some).map_err(|error| format!("error setting up initial cluster: {error}"))
 }
 
 /// A member is what has a log.

@@ -79,6 +79,16 @@ pub(crate) struct Bootstrap {
     pub(crate) token: String,
     /// The member goes on alone with what it has; only for one that has a log.
     pub(crate) force_new_cluster: bool,
+    /// Where the DNS names the members.
+    pub(crate) srv: Option<Srv>,
+}
+
+/// Records of the DNS that name the members of a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Srv {
+    pub(crate) domain: String,
+    /// Tells several clusters of the domain apart; may be empty.
+    pub(crate) name: String,
 }
 
 impl Bootstrap {
@@ -323,7 +333,13 @@ fn bootstrap(settings: &Settings, name: &str, urls: &[Url]) -> Bootstrap {
         state,
         token: settings.text("initial-cluster-token"),
         force_new_cluster: settings.flag("force-new-cluster"),
+        srv: srv(settings),
     }
+}
+
+fn srv(settings: &Settings) -> Option<Srv> {
+    let (domain, name) = (settings.text("discovery-srv"), settings.text("discovery-srv-name"));
+    (!domain.is_empty()).then_some(Srv { domain, name })
 }
 
 fn raft(settings: &Settings) -> Raft {

@@ -250,10 +250,8 @@ pub(crate) const TABLE: &[Row] = &[
         "What to do when discovery fails; exit is the only choice left.",
     )
     .no_key(),
-    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members.")
-        .not_built(),
-    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name.")
-        .not_built(),
+    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members."),
+    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name."),
     clustering(
         "strict-reconfig-check",
         BOOL,
