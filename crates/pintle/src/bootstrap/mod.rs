@@ -1,9 +1,10 @@
 //! How a member begins: what the flags say is checked, and who is there already is asked.
 //!
 //! ```text
-//!   flags, or the DNS --> members --> a log is there? ----------------------------> what the log says
-//!                           new cluster? --> verify --> asked others --> Bootstrap::New
-//!                      existing cluster? --> verify --> asked others --> Bootstrap::Join
+//!   flags, DNS, or a discovery service --> members
+//!     a log is there? ----------------------------------> what the log says
+//!         new cluster? --> verify --> asked others -----> Bootstrap::New
+//!    existing cluster? --> verify --> asked others -----> Bootstrap::Join
 //! ```
 //!
 //! What goes wrong is told in etcd's words. Files in reading order: `mod`, `srv`, `verify`,
