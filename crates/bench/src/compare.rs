@@ -18,7 +18,7 @@ pub(crate) type Reports = BTreeMap<(usize, usize), Vec<Report>>;
 
 /// Runs all workloads on all servers and gives back the table.
 pub(crate) fn compare(options: &Comparison) -> anyhow::Result<String> {
-    let servers = named(options)?;
+    let servers = named(&options.servers)?;
     let mut reports = Reports::new();
     let mut number = 0;
     for round in 0..options.rounds {
@@ -37,13 +37,13 @@ pub(crate) fn compare(options: &Comparison) -> anyhow::Result<String> {
     }
     let names: Vec<_> = servers.iter().map(|(name, _)| name.as_str()).collect();
     let baseline = servers.iter().position(|(name, _)| name != "pintle").unwrap_or(0);
-    Ok(table::render(&names, baseline, &options.workloads, &reports))
+    Ok(table::render(&names, baseline, options.members, &options.workloads, &reports))
 }
 
 /// A server that two programs call themselves by gets a number.
-fn named(options: &Comparison) -> anyhow::Result<Vec<(String, PathBuf)>> {
+pub(crate) fn named(given: &[(Option<String>, PathBuf)]) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let mut servers: Vec<(String, PathBuf)> = Vec::new();
-    for (name, program) in &options.servers {
+    for (name, program) in given {
         let program = std::path::absolute(program)?;
         let mut unique = match name {
             Some(name) => name.clone(),
@@ -67,8 +67,9 @@ fn one(
     number: usize,
 ) -> anyhow::Result<Report> {
     let context = || format!("{} on {name}", workload.name());
-    let server = Server::start(program, &options.dir, number).with_context(context)?;
-    let plan = options.plan(workload, server.endpoint.clone(), server.pid()?);
+    let server = Server::start(program, &options.dir, number, options.members);
+    let server = server.with_context(context)?;
+    let plan = options.plan(workload, server.endpoints().with_context(context)?, server.pids()?);
     let mut report = load::run(&plan).with_context(context)?;
     report.server = Some(name.to_owned());
     Ok(report)

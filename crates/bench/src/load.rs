@@ -30,8 +30,8 @@ pub(crate) fn run(plan: &Plan) -> anyhow::Result<Report> {
 
 async fn measure(plan: &Plan) -> anyhow::Result<Report> {
     let mut connections = Vec::new();
-    for _ in 0..plan.connections {
-        connections.push(Connection::open(&plan.endpoint).await?);
+    for endpoint in plan.endpoints.iter().cycle().take(plan.connections) {
+        connections.push(Connection::open(endpoint).await?);
     }
     if plan.fill {
         let keys = keys_of(plan.workload);
@@ -155,7 +155,7 @@ impl Tally {
 
     fn moment(&self, plan: &Plan) -> anyhow::Result<Moment> {
         let own = i32::try_from(std::process::id())?;
-        let server = plan.pid.map(Usage::of).transpose()?;
+        let server = Usage::of_all(&plan.pids)?;
         Ok(Moment { now: self.now(), server, generator: Usage::of_one(own)? })
     }
 }

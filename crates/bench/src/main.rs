@@ -3,6 +3,7 @@
 //! ```text
 //!  bench run --endpoint HOST:PORT --pid PID --workload put     one load, one JSON line
 //!  bench compare --pintle PATH --etcd PATH [--etcd PATH]       servers in turn, one table
+//!  bench failover --pintle PATH --etcd PATH                    leaders are lost, one table
 //!
 //!  compare --starts--> server <--h2-- load (one thread, closed loop) --> histogram, counts
 //!                        ^                                                    |
@@ -19,9 +20,10 @@
 //! What it never knows: how a server does what it is asked.
 //!
 //! Files in reading order: `options`, `grpc`, `requests`, `fill`, `load`, `streams`, `process`,
-//! `report`, `server`, `compare`, `table`.
+//! `report`, `server`, `compare`, `table`, `failover`.
 
 mod compare;
+mod failover;
 mod fill;
 mod grpc;
 mod load;
@@ -54,6 +56,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Help => print(options::HELP),
         Command::Run(plan) => print(&format!("{}\n", load::run(&plan)?.json())),
         Command::Compare(options) => print(&compare::compare(&options)?),
+        Command::Failover(options) => print(&failover::failover(&options)?),
     }
     Ok(())
 }

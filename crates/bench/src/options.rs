@@ -9,8 +9,8 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 bench run [options]          put a load on a running server, print one JSON line
-  --endpoint HOST:PORT       where it serves clients (127.0.0.1:2379)
-  --pid PID                  its process, for CPU time and memory (none: not measured)
+  --endpoint HOST:PORT,...   where its members serve clients (127.0.0.1:2379)
+  --pid PID,...              its processes, for CPU time and memory (none: not measured)
   --workload NAME            one of those below (put)
   --connections N            connections (10, or as the workload needs)
   --in-flight N              requests in flight on all of them together (100, or ...)
@@ -23,11 +23,16 @@ bench run [options]          put a load on a running server, print one JSON line
 bench compare [options]      start servers in turn and print a table of their figures
   --pintle PATH              a server, named pintle in the table
   --etcd PATH                a server; the first one is what the others are compared with
+  --members N                members of each server's cluster (1)
   --rounds N                 rounds, whose medians are taken (3)
   --workloads A,B            workloads (all)
   --dir PATH                 where data directories are made (the system's temporary directory)
   --log PATH                 append each run's JSON line to this file
   --connections, --in-flight, --seconds, --warm-up, --value-size as above
+
+bench failover [options]     let the leader be lost, print a table of times to the next write
+  --pintle PATH, --etcd PATH, --members (3), --rounds (20), --dir as above
+  --loss kill|hang           its process dies (SIGKILL) or hangs (SIGSTOP) (kill)
 
 workloads
   put                        one key of 10000
@@ -47,6 +52,7 @@ pub(crate) enum Command {
     Help,
     Run(Plan),
     Compare(Comparison),
+    Failover(Failover),
 }
 
 /// What kind of requests a load is made of.
@@ -117,8 +123,9 @@ pub(crate) enum Until {
 /// One load.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    pub(crate) endpoint: String,
-    pub(crate) pid: Option<i32>,
+    /// The connections go to them in turn.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) pids: Vec<i32>,
     pub(crate) workload: Workload,
     pub(crate) connections: usize,
     pub(crate) in_flight: usize,
@@ -133,6 +140,7 @@ pub(crate) struct Plan {
 pub(crate) struct Comparison {
     /// Name in the table (none: what it calls itself) and program.
     pub(crate) servers: Vec<(Option<String>, PathBuf)>,
+    pub(crate) members: usize,
     pub(crate) rounds: usize,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) dir: PathBuf,
@@ -142,12 +150,29 @@ pub(crate) struct Comparison {
 
 impl Comparison {
     /// The load of one workload on one server.
-    pub(crate) fn plan(&self, workload: Workload, endpoint: String, pid: i32) -> Plan {
-        let mut plan = self.given.plan(workload);
-        plan.endpoint = endpoint;
-        plan.pid = Some(pid);
-        plan
+    pub(crate) fn plan(&self, workload: Workload, endpoints: Vec<String>, pids: Vec<i32>) -> Plan {
+        Plan { endpoints, pids, ..self.given.plan(workload) }
     }
+}
+
+/// How a leader is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Its process dies, and its connections break.
+    Kill,
+    /// Its process does nothing any more, and they do not.
+    Hang,
+}
+
+/// A comparison of what servers do without their leader.
+#[derive(Debug)]
+pub(crate) struct Failover {
+    /// As in a comparison of loads.
+    pub(crate) servers: Vec<(Option<String>, PathBuf)>,
+    pub(crate) members: usize,
+    pub(crate) rounds: usize,
+    pub(crate) loss: Loss,
+    pub(crate) dir: PathBuf,
 }
 
 /// Options as they come.
@@ -167,8 +192,8 @@ impl Given {
         let in_flight = self.in_flight.unwrap_or(in_flight).max(1);
         let seconds = Duration::from_secs_f64(self.seconds.unwrap_or(5.0));
         Plan {
-            endpoint: "127.0.0.1:2379".to_owned(),
-            pid: None,
+            endpoints: vec!["127.0.0.1:2379".to_owned()],
+            pids: Vec::new(),
             workload,
             connections: self.connections.unwrap_or(connections).clamp(1, in_flight),
             in_flight,
@@ -186,6 +211,7 @@ pub(crate) fn parse() -> anyhow::Result<Command> {
     match parser.next()? {
         Some(Value(word)) if word == "run" => run(&mut parser),
         Some(Value(word)) if word == "compare" => compare(&mut parser),
+        Some(Value(word)) if word == "failover" => failover(&mut parser),
         Some(Long("help") | Short('h')) | None => Ok(Command::Help),
         Some(other) => Err(other.unexpected().into()),
     }
@@ -193,12 +219,18 @@ pub(crate) fn parse() -> anyhow::Result<Command> {
 
 fn run(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
     let mut given = Given::default();
-    let (mut endpoint, mut pid, mut fill) = (None, None, true);
+    let (mut endpoints, mut pids, mut fill) = (None, Vec::new(), true);
     let mut workload = Workload::Put;
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("endpoint") => endpoint = Some(parser.value()?.string()?),
-            Long("pid") => pid = Some(parser.value()?.parse()?),
+            Long("endpoint") => {
+                let list = parser.value()?.string()?;
+                endpoints = Some(list.split(',').map(str::to_owned).collect());
+            }
+            Long("pid") => {
+                let list = parser.value()?.string()?;
+                pids = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
+            }
             Long("workload") => workload = Workload::parse(&parser.value()?.string()?)?,
             Long("no-fill") => fill = false,
             Long("help") | Short('h') => return Ok(Command::Help),
@@ -210,14 +242,14 @@ fn run(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
         }
     }
     let mut plan = given.plan(workload);
-    plan.endpoint = endpoint.unwrap_or(plan.endpoint);
-    (plan.pid, plan.fill) = (pid, fill);
+    plan.endpoints = endpoints.unwrap_or(plan.endpoints);
+    (plan.pids, plan.fill) = (pids, fill);
     Ok(Command::Run(plan))
 }
 
 fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
     let mut given = Given::default();
-    let (mut servers, mut rounds, mut log) = (Vec::new(), 3, None);
+    let (mut servers, mut members, mut rounds, mut log) = (Vec::new(), 1, 3, None);
     let (mut workloads, mut dir) = (Workload::ALL.to_vec(), std::env::temp_dir());
     while let Some(argument) = parser.next()? {
         match argument {
@@ -225,6 +257,7 @@ fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
                 servers.push((Some("pintle".to_owned()), parser.value()?.into()));
             }
             Long("etcd") => servers.push((None, parser.value()?.into())),
+            Long("members") => members = parser.value()?.parse()?,
             Long("rounds") => rounds = parser.value()?.parse()?,
             Long("dir") => dir = parser.value()?.into(),
             Long("log") => log = Some(parser.value()?.into()),
@@ -240,13 +273,51 @@ fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
             other => return Err(other.unexpected().into()),
         }
     }
+    check(&servers, rounds)?;
+    if members == 0 {
+        bail!("--members must be 1 or more");
+    }
+    Ok(Command::Compare(Comparison { servers, members, rounds, workloads, dir, log, given }))
+}
+
+fn failover(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
+    let (mut servers, mut members, mut rounds) = (Vec::new(), 3, 20);
+    let (mut loss, mut dir) = (Loss::Kill, std::env::temp_dir());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("pintle") => {
+                servers.push((Some("pintle".to_owned()), parser.value()?.into()));
+            }
+            Long("etcd") => servers.push((None, parser.value()?.into())),
+            Long("members") => members = parser.value()?.parse()?,
+            Long("rounds") => rounds = parser.value()?.parse()?,
+            Long("dir") => dir = parser.value()?.into(),
+            Long("loss") => {
+                loss = match parser.value()?.string()?.as_str() {
+                    "kill" => Loss::Kill,
+                    "hang" => Loss::Hang,
+                    other => bail!("no leader is lost by {other}"),
+                };
+            }
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    check(&servers, rounds)?;
+    if members < 3 {
+        bail!("--members must be 3 or more: fewer cannot lose one");
+    }
+    Ok(Command::Failover(Failover { servers, members, rounds, loss, dir }))
+}
+
+fn check(servers: &[(Option<String>, PathBuf)], rounds: usize) -> anyhow::Result<()> {
     if servers.is_empty() {
         bail!("name at least one server with --pintle or --etcd");
     }
     if rounds == 0 {
         bail!("--rounds must be 1 or more");
     }
-    Ok(Command::Compare(Comparison { servers, rounds, workloads, dir, log, given }))
+    Ok(())
 }
 
 fn shared(given: &mut Given, name: &str, parser: &mut lexopt::Parser) -> anyhow::Result<()> {

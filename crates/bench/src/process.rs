@@ -17,6 +17,19 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Of some processes together; none of none.
+    pub(crate) fn of_all(pids: &[i32]) -> anyhow::Result<Option<Usage>> {
+        let mut total = None::<Usage>;
+        for pid in pids {
+            let one = Usage::of(*pid)?;
+            let total = total.get_or_insert_default();
+            total.cpu += one.cpu;
+            total.resident_bytes += one.resident_bytes;
+            total.peak_bytes += one.peak_bytes;
+        }
+        Ok(total)
+    }
+
     /// Of a process and all those that it started.
     pub(crate) fn of(pid: i32) -> anyhow::Result<Usage> {
         let mut total = Usage::default();

@@ -7,56 +7,131 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use proto::etcdserverpb::{RangeRequest, RangeResponse};
+use proto::etcdserverpb::{RangeRequest, RangeResponse, StatusRequest, StatusResponse};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::LocalSet;
 
 use crate::grpc::Connection;
-use crate::requests::RANGE;
+use crate::requests::{RANGE, STATUS};
 
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A member on its own, on free ports of the loopback, with a directory of its own. It is stopped
-/// and its files are removed when this is dropped.
+/// A cluster of one member or several, on free ports of the loopback, with a directory of its own.
+/// It is stopped and its files are removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    members: Vec<Member>,
     directory: PathBuf,
-    pub(crate) endpoint: String,
+}
+
+/// One process, and how it is started.
+#[derive(Debug)]
+struct Member {
+    child: Child,
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    endpoint: String,
 }
 
 impl Server {
-    /// Starts a program and waits until it answers a linearizable read.
-    pub(crate) fn start(program: &Path, base: &Path, number: usize) -> anyhow::Result<Server> {
+    /// Starts members of a program and waits until each answers a linearizable read.
+    pub(crate) fn start(
+        program: &Path,
+        base: &Path,
+        number: usize,
+        members: usize,
+    ) -> anyhow::Result<Server> {
         let directory = base.join(format!("bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
-        let (client, peer) = (free_port()?, free_port()?);
-        let log = File::create(directory.join("log"))?;
-        let child = Command::new(program)
-            .args(arguments(&directory.join("data"), client, peer))
-            // What the caller's environment says of etcd is not meant for this one.
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {}", program.display()))?;
-        let endpoint = format!("127.0.0.1:{client}");
-        let mut server = Server { child, directory, endpoint };
-        server.wait_until_ready().with_context(|| format!("start {}", program.display()))?;
+        let mut server = Server { members: Vec::new(), directory };
+        for place in places(members)? {
+            let log = server.directory.join(format!("{}.log", place.name));
+            let endpoint = format!("127.0.0.1:{}", place.client);
+            let arguments = place.arguments(&server.directory.join(&place.name));
+            let child = spawn(program, &arguments, &log)?;
+            let program = program.to_owned();
+            server.members.push(Member { child, program, arguments, log, endpoint });
+        }
+        for at in 0..members {
+            server.wait_until_ready(at).with_context(|| format!("start {}", program.display()))?;
+        }
         Ok(server)
     }
 
-    pub(crate) fn pid(&self) -> anyhow::Result<i32> {
-        Ok(i32::try_from(self.child.id())?)
+    /// Where clients go, the leader first.
+    pub(crate) fn endpoints(&self) -> anyhow::Result<Vec<String>> {
+        let mut endpoints: Vec<_> = self.members.iter().map(|it| it.endpoint.clone()).collect();
+        let leader = self.leader()?;
+        endpoints.swap(0, leader);
+        Ok(endpoints)
     }
 
-    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn endpoint(&self, at: usize) -> &str {
+        &self.members[at].endpoint
+    }
+
+    pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {
+        self.members.iter().map(Member::pid).collect()
+    }
+
+    /// Who leads, as soon as all members agree on it.
+    pub(crate) fn leader(&self) -> anyhow::Result<usize> {
+        let agreed = LocalSet::new().block_on(&runtime()?, async {
+            tokio::time::timeout(START, async {
+                loop {
+                    if let Ok(Some(leader)) = self.agreed().await {
+                        return leader;
+                    }
+                    tokio::time::sleep(LOOK).await;
+                }
+            })
+            .await
+        });
+        agreed.with_context(|| format!("no leader within {START:?}: {}", self.last_words()))
+    }
+
+    async fn agreed(&self) -> anyhow::Result<Option<usize>> {
+        let (mut leaders, mut own) = (Vec::new(), Vec::new());
+        for member in &self.members {
+            let connection = Connection::open(&member.endpoint).await?;
+            let mut status = connection.method(STATUS)?;
+            let status: StatusResponse = status.ask(&StatusRequest {}).await?;
+            leaders.push(status.leader);
+            own.push(status.header.map_or(0, |header| header.member_id));
+        }
+        let same = leaders.iter().all(|leader| *leader == leaders[0]);
+        Ok(own.iter().position(|id| same && *id == leaders[0]))
+    }
+
+    /// Ends a member at once.
+    pub(crate) fn kill(&mut self, at: usize) -> anyhow::Result<()> {
+        let child = &mut self.members[at].child;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Starts a member again that has ended, and waits until it answers.
+    pub(crate) fn restart(&mut self, at: usize) -> anyhow::Result<()> {
+        let member = &mut self.members[at];
+        member.child = spawn(&member.program, &member.arguments, &member.log)?;
+        self.wait_until_ready(at)
+    }
+
+    /// Stops a member's process (SIGSTOP), or lets it go on (SIGCONT).
+    pub(crate) fn signal(&self, at: usize, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.members[at].pid()?).context("a process has an id")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
+    fn wait_until_ready(&mut self, at: usize) -> anyhow::Result<()> {
         let runtime = runtime()?;
+        let member = &mut self.members[at];
         let ready = LocalSet::new().block_on(&runtime, async {
-            tokio::time::timeout(START, answers(&mut self.child, &self.endpoint)).await
+            tokio::time::timeout(START, answers(&mut member.child, &member.endpoint)).await
         });
         match ready {
             Ok(Ok(())) => Ok(()),
@@ -66,27 +141,37 @@ impl Server {
     }
 
     fn last_words(&self) -> String {
-        let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
-        let lines: Vec<_> = log.lines().rev().take(3).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        let of_one = |member: &Member| {
+            let log = fs::read_to_string(&member.log).unwrap_or_default();
+            let lines: Vec<_> = log.lines().rev().take(3).collect();
+            lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        };
+        self.members.iter().map(of_one).collect::<Vec<_>>().join("\n")
     }
 
-    /// Asks the process to end and waits for it; in the end it is made to.
+    /// Asks the processes to end and waits for them; in the end they are made to.
     fn stop(&mut self) -> anyhow::Result<()> {
-        if let Some(pid) = Pid::from_raw(self.pid()?) {
-            // It may have ended by itself, which the wait below sees.
-            let _ = kill_process(pid, Signal::TERM);
+        for member in &self.members {
+            if let Some(pid) = Pid::from_raw(member.pid()?) {
+                // It may have ended by itself, which the wait below sees.
+                let _ = kill_process(pid, Signal::TERM);
+            }
         }
         runtime()?.block_on(async {
+            let members = &mut self.members;
             let ended = tokio::time::timeout(STOP, async {
-                while self.child.try_wait()?.is_none() {
-                    tokio::time::sleep(LOOK).await;
+                for member in members.iter_mut() {
+                    while member.child.try_wait()?.is_none() {
+                        tokio::time::sleep(LOOK).await;
+                    }
                 }
                 anyhow::Ok(())
             });
             if ended.await.is_err() {
-                self.child.kill()?;
-                self.child.wait()?;
+                for member in members {
+                    member.child.kill()?;
+                    member.child.wait()?;
+                }
             }
             Ok(())
         })
@@ -96,12 +181,32 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("bench: process {} may still run: {error:#}", self.child.id());
+            let pids: Vec<_> = self.members.iter().map(|member| member.child.id()).collect();
+            eprintln!("bench: some of the processes {pids:?} may still run: {error:#}");
         }
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("bench: {} is left: {error}", self.directory.display());
         }
     }
+}
+
+impl Member {
+    fn pid(&self) -> anyhow::Result<i32> {
+        Ok(i32::try_from(self.child.id())?)
+    }
+}
+
+fn spawn(program: &Path, arguments: &[String], log: &Path) -> anyhow::Result<Child> {
+    let log = File::options().create(true).append(true).open(log)?;
+    Command::new(program)
+        .args(arguments)
+        // What the caller's environment says of etcd is not meant for this one.
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("start {}", program.display()))
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -132,26 +237,51 @@ fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// Options that every etcd since 3.4 takes, with the same values for all of them.
-fn arguments(data: &Path, client: u16, peer: u16) -> Vec<String> {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-    [
-        ("name", "bench".to_owned()),
-        ("data-dir", data.display().to_string()),
-        ("listen-client-urls", client.clone()),
-        ("advertise-client-urls", client),
-        ("listen-peer-urls", peer.clone()),
-        ("initial-advertise-peer-urls", peer.clone()),
-        ("initial-cluster", format!("bench={peer}")),
-        // The defaults of 3.4 and 3.7 differ.
-        ("snapshot-count", "10000".to_owned()),
-        ("logger", "zap".to_owned()),
-        ("log-outputs", "stderr".to_owned()),
-        ("log-level", "warn".to_owned()),
-        ("quota-backend-bytes", (8_u64 << 30).to_string()),
-    ]
-    .map(|(name, value)| format!("--{name}={value}"))
-    .to_vec()
+/// Who a member is in its cluster.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    client: u16,
+    peer: String,
+    cluster: String,
+}
+
+fn places(members: usize) -> anyhow::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for number in 0..members {
+        let name = if members == 1 { "bench".to_owned() } else { format!("bench{number}") };
+        let peer = format!("http://127.0.0.1:{}", free_port()?);
+        places.push(Place { name, client: free_port()?, peer, cluster: String::new() });
+    }
+    let all: Vec<_> = places.iter().map(|one| format!("{}={}", one.name, one.peer)).collect();
+    for place in &mut places {
+        place.cluster = all.join(",");
+    }
+    Ok(places)
+}
+
+impl Place {
+    /// Options that every etcd since 3.4 takes, with the same values for all of them.
+    fn arguments(&self, data: &Path) -> Vec<String> {
+        let client = format!("http://127.0.0.1:{}", self.client);
+        [
+            ("name", self.name.clone()),
+            ("data-dir", data.display().to_string()),
+            ("listen-client-urls", client.clone()),
+            ("advertise-client-urls", client),
+            ("listen-peer-urls", self.peer.clone()),
+            ("initial-advertise-peer-urls", self.peer.clone()),
+            ("initial-cluster", self.cluster.clone()),
+            // The defaults of 3.4 and 3.7 differ.
+            ("snapshot-count", "10000".to_owned()),
+            ("logger", "zap".to_owned()),
+            ("log-outputs", "stderr".to_owned()),
+            ("log-level", "warn".to_owned()),
+            ("quota-backend-bytes", (8_u64 << 30).to_string()),
+        ]
+        .map(|(name, value)| format!("--{name}={value}"))
+        .to_vec()
+    }
 }
 
 /// What a program calls itself: the first line of its version.

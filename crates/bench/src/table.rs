@@ -16,12 +16,17 @@ const HEAD: &str = "\
 pub(crate) fn render(
     names: &[&str],
     baseline: usize,
+    members: usize,
     workloads: &[Workload],
     reports: &Reports,
 ) -> String {
     let rounds = reports.values().map(Vec::len).max().unwrap_or(0);
+    let of_all = match members {
+        1 => String::new(),
+        members => format!(" CPU and memory are those of all {members} members together."),
+    };
     let mut out = format!(
-        "Medians of {rounds} rounds in one run; ratios to {}.\n\n{HEAD}",
+        "Medians of {rounds} rounds in one run; ratios to {}.{of_all}\n\n{HEAD}",
         names.get(baseline).unwrap_or(&"nothing")
     );
     for (at, workload) in workloads.iter().enumerate() {
@@ -123,11 +128,13 @@ mod tests {
         let mut reports = Reports::new();
         reports.insert((0, 0), vec![report(10.0)]);
         reports.insert((0, 1), vec![report(40.0)]);
-        let text = render(&["pintle", "etcd 3.7.1"], 1, &[Workload::Put], &reports);
+        let text = render(&["pintle", "etcd 3.7.1"], 1, 1, &[Workload::Put], &reports);
         assert!(text.starts_with("Medians of 1 rounds in one run; ratios to etcd 3.7.1.\n"));
         let row = "| put | pintle | 1234 | 10.0 | 2.0 | 4.0 | 8.0 | 5.0 | 0.25 | 0.25 | 1.00 | \
                    2.0 | 1.00 |\n";
         assert!(text.contains(row), "{text}");
+        let of_three = render(&["pintle"], 0, 3, &[Workload::Put], &reports);
+        assert!(of_three.contains("of all 3 members together"), "{of_three}");
         let columns = |line: &str| line.matches('|').count();
         let lines: Vec<_> = text.lines().skip(2).collect();
         assert!(lines.iter().all(|line| columns(line) == columns(lines[0])), "{text}");

@@ -70,8 +70,8 @@ fn answer(manner: Manner, mut respond: SendResponse<Bytes>) {
 
 fn plan(endpoint: String) -> Plan {
     Plan {
-        endpoint,
-        pid: None,
+        endpoints: vec![endpoint],
+        pids: Vec::new(),
         workload: Workload::Get,
         connections: 2,
         in_flight: 5,

@@ -192,7 +192,7 @@ async fn somebody_who_is_known_shows_a_token() {
     });
     let user = User { name: "root".to_owned(), password: "secret".to_owned() };
     assert!(!format!("{user:?}").contains("secret"));
-    let options = Options { user: Some(user), ..options(&[address.clone()]) };
+    let options = Options { user: Some(user), ..options(&[address]) };
     let mut client = Client::new(options).expect("an endpoint");
     assert_eq!(client.get("k").await.expect("an answer").kvs[0].value, "for you");
     drop(client);

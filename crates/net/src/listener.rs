@@ -175,7 +175,7 @@ fn only_that_connection(error: &io::Error) -> bool {
 
 /// Answers leave at once, and a machine that vanished is noticed. Neither is worth losing the
 /// connection for.
-fn tune(stream: &tokio::net::TcpStream) {
+pub(crate) fn tune(stream: &tokio::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
 }
@@ -237,9 +237,9 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpStream, UnixStream};
+    use tokio::net::TcpStream;
 
-    use super::{BoundSocket, Listener, LocalAddress, SocketOptions};
+    use super::{BoundSocket, Listener, LocalAddress, SocketOptions, Stream};
     use crate::limit::ConnectionLimit;
     use crate::url::Url;
 
@@ -248,6 +248,13 @@ mod tests {
         let limit = ConnectionLimit::new(connections);
         let socket = BoundSocket::bind(&url, SocketOptions::default()).expect("binds");
         socket.listen(limit).expect("listens")
+    }
+
+    fn tcp(stream: &Stream) -> &TcpStream {
+        match stream {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => panic!("a unix socket: {stream:?}"),
+        }
     }
 
     fn tcp_address(listener: &Listener) -> SocketAddr {
@@ -279,11 +286,13 @@ mod tests {
         let listener = listen("http://localhost:0", 10);
         let address = tcp_address(&listener);
         assert!(address.ip().is_loopback());
-        let mut client = TcpStream::connect(address).await.expect("connects");
+        let url = Url::parse(&format!("http://{address}")).expect("parses");
+        let mut client = Stream::connect(&url).await.expect("connects");
         let mut server = listener.accept().await.expect("accepts");
-        assert_eq!(server.peer, client.local_addr().ok());
-        let super::Stream::Tcp(stream) = &server.stream else { panic!("not TCP") };
-        assert!(stream.nodelay().expect("can be read"));
+        assert_eq!(server.peer, tcp(&client).local_addr().ok());
+        for stream in [&server.stream, &client] {
+            assert!(tcp(stream).nodelay().expect("can be read"));
+        }
         client.write_all(b"ping").await.expect("writes");
         let mut got = [0; 4];
         server.stream.read_exact(&mut got).await.expect("reads");
@@ -321,7 +330,8 @@ mod tests {
         std::fs::write(&path, b"stale").expect("writes");
         let listener = listen(&format!("unix://{}", path.display()), 1);
         assert_eq!(listener.local_address().expect("is bound").to_string(), path.to_string_lossy());
-        let mut client = UnixStream::connect(&path).await.expect("connects");
+        let url = Url::parse(&format!("unix://{}", path.display())).expect("parses");
+        let mut client = Stream::connect(&url).await.expect("connects");
         let mut server = listener.accept().await.expect("accepts");
         server.stream.write_all(b"hello").await.expect("writes");
         let mut got = [0; 5];

@@ -1,4 +1,4 @@
-//! One accepted connection's bytes, whichever kind of socket carries them.
+//! One connection's bytes, whichever kind of socket carries them.
 
 use std::io;
 use std::pin::Pin;
@@ -6,6 +6,9 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::listener::tune;
+use crate::url::Url;
 
 /// A TCP or a unix stream.
 #[derive(Debug)]
@@ -17,6 +20,18 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Connects to who listens on a URL. TLS is the caller's: an https URL is dialled like an http
+    /// one.
+    pub async fn connect(url: &Url) -> io::Result<Stream> {
+        let address = url.address();
+        if url.scheme().is_unix() {
+            return UnixStream::connect(address).await.map(Stream::Unix);
+        }
+        let stream = TcpStream::connect(address).await?;
+        tune(&stream);
+        Ok(Stream::Tcp(stream))
+    }
+
     /// Moves the connection to the runtime that runs this, away from the one that accepted it.
     pub fn onto_current_runtime(self) -> io::Result<Stream> {
         Ok(match self {

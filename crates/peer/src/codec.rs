@@ -6,6 +6,8 @@ use proto::raftpb::{Entry, Message, MessageType};
 
 /// A message that announces more is refused.
 const MESSAGE_LIMIT: u64 = 512 << 20;
+/// What stands in front of a message says how long it is.
+const LENGTH: usize = 8;
 
 /// Why the bytes of a stream make no sense. The stream ends then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,10 +114,13 @@ impl Encoder {
 }
 
 fn put(message: &impl proto::Message, out: &mut BytesMut) {
-    let len = message.encoded_len();
-    out.reserve(8 + len);
-    out.put_u64(len as u64);
-    message.encode(out).expect("there is room for it");
+    let at = out.len();
+    out.put_u64(0);
+    message.encode(out).expect("the buffer grows");
+    let len = (out.len() - at - LENGTH) as u64;
+    if let Some(place) = out.get_mut(at..at + LENGTH) {
+        place.copy_from_slice(&len.to_be_bytes());
+    }
 }
 
 /// Takes the messages out of the bytes of one stream.
@@ -126,12 +131,22 @@ pub(crate) struct Decoder {
     to: u64,
     place: Place,
     buffer: BytesMut,
+    entries: Option<Entries>,
+}
+
+/// Entries that go on where the last ones ended, as far as they have come.
+#[derive(Debug)]
+struct Entries {
+    left: u64,
+    taken: Vec<Entry>,
+    bytes: u64,
 }
 
 impl Decoder {
     /// A decoder of what `from` says to `to`.
     pub(crate) fn new(kind: Kind, from: u64, to: u64) -> Self {
-        Self { kind, from, to, place: Place::default(), buffer: BytesMut::new() }
+        let (place, buffer) = (Place::default(), BytesMut::new());
+        Self { kind, from, to, place, buffer, entries: None }
     }
 
     /// Takes in the next bytes; adds the messages that are whole with them. Signs of life are left
@@ -142,9 +157,6 @@ impl Decoder {
         messages: &mut Vec<Message>,
     ) -> Result<(), CodecError> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() as u64 > MESSAGE_LIMIT + 8 {
-            return Err(CodecError::TooLarge(self.buffer.len() as u64));
-        }
         loop {
             let taken = match self.kind {
                 Kind::Message => self.next_message()?,
@@ -158,10 +170,14 @@ impl Decoder {
         }
     }
 
+    /// Whether all that was fed has been taken.
+    #[cfg(test)]
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.buffer.is_empty() && self.entries.is_none()
+    }
+
     fn next_message(&mut self) -> Result<Taken, CodecError> {
-        let mut ahead = Ahead::of(&self.buffer);
-        let Some((start, len)) = ahead.sized()? else { return Ok(Taken::Nothing) };
-        let bytes = self.take(start, len);
+        let Some(bytes) = self.sized(0)? else { return Ok(Taken::Nothing) };
         let message = Message::decode(bytes).map_err(malformed)?;
         let is_sign_of_life = message.r#type == Some(MessageType::MsgHeartbeat as i32)
             && message.from() == 0
@@ -170,40 +186,55 @@ impl Decoder {
     }
 
     fn next_append(&mut self) -> Result<Taken, CodecError> {
-        let mut ahead = Ahead::of(&self.buffer);
-        let Some(kind) = ahead.byte() else { return Ok(Taken::Nothing) };
-        match kind {
-            HEARTBEAT => {
+        if self.entries.is_some() {
+            return self.next_entries();
+        }
+        match self.buffer.first().copied() {
+            None => Ok(Taken::Nothing),
+            Some(HEARTBEAT) => {
                 self.buffer.advance(1);
                 Ok(Taken::Heartbeat)
             }
-            ENTRIES => self.next_entries(),
-            WHOLE => {
-                let Some((start, len)) = ahead.sized()? else { return Ok(Taken::Nothing) };
-                let message = Message::decode(self.take(start, len)).map_err(malformed)?;
+            Some(ENTRIES) => {
+                let Some(count) = number(&self.buffer, 1) else { return Ok(Taken::Nothing) };
+                // Each has at least its length.
+                if count > MESSAGE_LIMIT / LENGTH as u64 {
+                    return Err(CodecError::TooLarge(count.saturating_mul(LENGTH as u64)));
+                }
+                self.buffer.advance(1 + LENGTH);
+                self.entries = Some(Entries { left: count, taken: Vec::new(), bytes: 0 });
+                self.next_entries()
+            }
+            Some(WHOLE) => {
+                let Some(bytes) = self.sized(1)? else { return Ok(Taken::Nothing) };
+                let message = Message::decode(bytes).map_err(malformed)?;
                 self.place = Place::behind(&message);
                 Ok(Taken::Message(Box::new(message)))
             }
-            other => Err(CodecError::Kind(other)),
+            Some(other) => Err(CodecError::Kind(other)),
         }
     }
 
+    /// Each entry is taken when it is there, so that many of them are looked at once.
     fn next_entries(&mut self) -> Result<Taken, CodecError> {
-        let mut ahead = Ahead::of(&self.buffer);
-        let _kind = ahead.byte();
-        let Some(count) = ahead.number() else { return Ok(Taken::Nothing) };
-        let mut places = Vec::new();
-        for _ in 0..count {
-            let Some(place) = ahead.sized()? else { return Ok(Taken::Nothing) };
-            places.push(place);
+        let Some(mut entries) = self.entries.take() else { return Ok(Taken::Nothing) };
+        while entries.left > 0 {
+            let Some(bytes) = self.sized(0)? else {
+                self.entries = Some(entries);
+                return Ok(Taken::Nothing);
+            };
+            entries.bytes += bytes.len() as u64;
+            if entries.bytes > MESSAGE_LIMIT {
+                return Err(CodecError::TooLarge(entries.bytes));
+            }
+            entries.taken.push(Entry::decode(bytes).map_err(malformed)?);
+            entries.left -= 1;
         }
-        let Some(commit) = ahead.number() else { return Ok(Taken::Nothing) };
-        let all = self.buffer.split_to(ahead.at).freeze();
-        let mut entries = Vec::with_capacity(places.len());
-        for (start, len) in places {
-            let entry = Entry::decode(all.slice(start..start + len)).map_err(malformed)?;
-            entries.push(entry);
-        }
+        let Some(commit) = number(&self.buffer, 0) else {
+            self.entries = Some(entries);
+            return Ok(Taken::Nothing);
+        };
+        self.buffer.advance(LENGTH);
         let message = Message {
             r#type: Some(MessageType::MsgApp as i32),
             from: Some(self.from),
@@ -212,16 +243,26 @@ impl Decoder {
             log_term: Some(self.place.term),
             index: Some(self.place.index),
             commit: Some(commit),
-            entries,
+            entries: entries.taken,
             ..Message::default()
         };
-        self.place.index = self.place.index.saturating_add(count);
+        self.place.index = self.place.index.saturating_add(message.entries.len() as u64);
         Ok(Taken::Message(Box::new(message)))
     }
 
-    fn take(&mut self, start: usize, len: usize) -> Bytes {
-        self.buffer.advance(start);
-        self.buffer.split_to(len).freeze()
+    /// Takes the next thing that has its length in front, and what stands before that; nothing
+    /// while it is not there whole.
+    fn sized(&mut self, before: usize) -> Result<Option<Bytes>, CodecError> {
+        let Some(len) = number(&self.buffer, before) else { return Ok(None) };
+        if len > MESSAGE_LIMIT {
+            return Err(CodecError::TooLarge(len));
+        }
+        let (head, len) = (before + LENGTH, len as usize);
+        if self.buffer.len() < head + len {
+            return Ok(None);
+        }
+        self.buffer.advance(head);
+        Ok(Some(self.buffer.split_to(len).freeze()))
     }
 }
 
@@ -232,42 +273,9 @@ enum Taken {
     Nothing,
 }
 
-/// Reads ahead without taking.
-struct Ahead<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Ahead<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        let byte = self.bytes.get(self.at).copied()?;
-        self.at += 1;
-        Some(byte)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let bytes = self.bytes.get(self.at..)?.first_chunk::<8>()?;
-        self.at += 8;
-        Some(u64::from_be_bytes(*bytes))
-    }
-
-    /// Where the next thing with a length in front stands; `None` while it is not there whole.
-    fn sized(&mut self) -> Result<Option<(usize, usize)>, CodecError> {
-        let Some(len) = self.number() else { return Ok(None) };
-        if len > MESSAGE_LIMIT {
-            return Err(CodecError::TooLarge(len));
-        }
-        let (start, len) = (self.at, len as usize);
-        if self.bytes.len() - start < len {
-            return Ok(None);
-        }
-        self.at += len;
-        Ok(Some((start, len)))
-    }
+fn number(bytes: &[u8], at: usize) -> Option<u64> {
+    let bytes = bytes.get(at..)?.first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*bytes))
 }
 
 fn malformed(error: proto::DecodeError) -> CodecError {
@@ -350,11 +358,20 @@ mod tests {
         assert_eq!(feed(Kind::MsgApp, &[3]), Err(CodecError::Kind(3)));
         let huge = u64::MAX.to_be_bytes();
         assert_eq!(feed(Kind::Message, &huge), Err(CodecError::TooLarge(u64::MAX)));
-        let many = [&[1][..], &huge].concat();
-        assert_eq!(feed(Kind::MsgApp, &many), Ok(()), "it waits for them");
+        let many = |count: u64| [&[1][..], &count.to_be_bytes()].concat();
+        assert_eq!(feed(Kind::MsgApp, &many(u64::MAX)), Err(CodecError::TooLarge(u64::MAX)));
+        assert_eq!(feed(Kind::MsgApp, &many(1000)), Ok(()), "it waits for them");
         let bad = [&2_u64.to_be_bytes()[..], &[0xff, 0xff]].concat();
         assert!(matches!(feed(Kind::Message, &bad), Err(CodecError::Malformed(_))));
-        // Any bytes at all: an error or patience, no panic.
+        // Any bytes at all: an error or patience, no panic. That goes for damaged messages too.
+        let mut good = (BytesMut::new(), BytesMut::new());
+        for message in [append(3, 2, 10, 2), append(3, 3, 12, 1), append(3, 3, 13, 3)] {
+            Encoder::new(Kind::Message).encode(&message, &mut good.0);
+        }
+        let mut encoder = Encoder::new(Kind::MsgApp);
+        for message in [append(3, 2, 10, 2), append(3, 3, 12, 1), append(3, 3, 13, 3)] {
+            encoder.encode(&message, &mut good.1);
+        }
         let mut state = 1_u64;
         for _ in 0..20_000 {
             let mut bytes = Vec::new();
@@ -365,6 +382,12 @@ mod tests {
             state = state.wrapping_add(0x9e37_79b9);
             let _ = feed(Kind::MsgApp, &bytes);
             let _ = feed(Kind::Message, &bytes);
+            for (kind, good) in [(Kind::Message, &good.0), (Kind::MsgApp, &good.1)] {
+                let mut damaged = good.to_vec();
+                let at = (state >> 20) as usize % damaged.len();
+                damaged[at] = (state >> 50) as u8;
+                let _ = feed(kind, &damaged);
+            }
         }
     }
 }

@@ -11,14 +11,17 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use net::Stream;
-use tokio::net::{TcpStream, UnixStream};
+use net::{Stream, Url};
+
+use crate::deadline::Deadline;
 
 /// What goes out as the body of a request.
 pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// Bodies of answers that are not streams may be so long.
 const ANSWER_LIMIT: usize = 64 << 20;
+/// Another member that takes nothing for so long hangs.
+pub(crate) const STUCK: Duration = Duration::from_secs(5);
 /// Connections that wait to be of use again.
 const IDLE: usize = 8;
 
@@ -44,6 +47,13 @@ pub enum Failure {
     Malformed(String),
 }
 
+impl Failure {
+    /// Whether it is an answer with this status.
+    pub(crate) fn is_status(&self, expected: StatusCode) -> bool {
+        matches!(self, Self::Status { status, .. } if *status == expected.as_u16())
+    }
+}
+
 pub(crate) fn no_body() -> Body {
     body(Bytes::new())
 }
@@ -52,40 +62,29 @@ pub(crate) fn body(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed()
 }
 
-/// A peer URL, as far as it is dialled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Address<'a> {
-    Tcp(&'a str),
-    Unix(&'a str),
-}
-
-fn address(url: &str) -> Result<Address<'_>, Failure> {
-    match url.split_once("://") {
-        Some(("http", rest)) => Ok(Address::Tcp(rest.split('/').next().unwrap_or_default())),
-        Some(("unix", rest)) => Ok(Address::Unix(rest)),
-        Some((scheme, _)) => {
-            Err(Failure::Connection(format!("peer URLs of {scheme} are not supported yet")))
-        }
-        None => Err(Failure::Connection(format!("{url} is no URL"))),
-    }
+fn parse(url: &str) -> Result<Url, Failure> {
+    Url::parse(url).map_err(|error| Failure::Connection(format!("{url}: {error}")))
 }
 
 /// Connects to a member. The one place where a connection is made.
-async fn connect(url: &str) -> Result<Stream, Failure> {
-    let connected = match address(url)? {
-        Address::Tcp(host) => TcpStream::connect(host).await.and_then(|stream| {
-            stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
-        }),
-        Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
-    };
-    connected.map_err(|error| Failure::Connection(format!("dial {url}: {error}")))
+async fn connect(url: &Url, stuck: Duration) -> Result<Deadline, Failure> {
+    if url.scheme().is_secure() {
+        return Err(Failure::Connection(format!("dial {url}: TLS is not supported yet")));
+    }
+    let connected = Stream::connect(url).await;
+    let stream = connected.map_err(|error| Failure::Connection(format!("dial {url}: {error}")))?;
+    Ok(Deadline::new(stream, stuck))
 }
 
-/// A connection on which requests can be made, one after the other.
-pub(crate) async fn dial(url: &str, patience: Duration) -> Result<SendRequest<Body>, Failure> {
+/// A connection on which requests can be made, one after the other. It must be there within
+/// `patience`, and break where the other side takes nothing for as long as `stuck`.
+pub(crate) async fn dial(
+    url: &str,
+    patience: Duration,
+    stuck: Duration,
+) -> Result<SendRequest<Body>, Failure> {
     let dialled = async {
-        let stream = connect(url).await?;
+        let stream = connect(&parse(url)?, stuck).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Failure::Connection(format!("dial {url}: {error}")))?;
@@ -100,13 +99,12 @@ pub(crate) async fn dial(url: &str, patience: Duration) -> Result<SendRequest<Bo
 
 /// Puts on a request where it goes to.
 pub(crate) fn place<B>(request: &mut Request<B>, url: &str) {
-    let host = match address(url) {
-        Ok(Address::Tcp(host)) => host,
-        _ => "localhost",
+    let host = match Url::parse(url) {
+        Ok(url) if !url.scheme().is_unix() => HeaderValue::from_str(&url.address()).ok(),
+        _ => None,
     };
-    if let Ok(host) = HeaderValue::from_str(host) {
-        request.headers_mut().insert(header::HOST, host);
-    }
+    let host = host.unwrap_or(HeaderValue::from_static("localhost"));
+    request.headers_mut().insert(header::HOST, host);
 }
 
 /// Makes one request on a connection.
@@ -157,7 +155,7 @@ impl Pool {
             self.put_back(url, sender);
             return answer;
         }
-        let mut sender = dial(url, dial_patience).await?;
+        let mut sender = dial(url, dial_patience, STUCK).await?;
         let response = self.ask_on(&mut sender, url, request()).await?;
         let answer = whole(response).await;
         self.put_back(url, sender);

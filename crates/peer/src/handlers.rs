@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use crate::codec::Kind;
 use crate::headers::{self, CLUSTER_ID};
 use crate::metrics;
-use crate::outbound::StreamBody;
+use crate::outbound::Attached;
 use crate::remote::MemberJson;
 use crate::transport::Shared;
 
@@ -97,7 +97,13 @@ pub(crate) async fn handle(
         "/downgrade/enabled" => downgrade_enabled(&node).await,
         "/leases" => return lease_renew(&node, request).await,
         "/leases/internal" => return lease_time_to_live(&node, request).await,
-        path if path.starts_with("/raft/stream/") => stream(shared, &node, &request, hang_up),
+        path if path.starts_with("/raft/stream/") => {
+            let mut answer = stream(shared, &node, &request, hang_up);
+            // Who dials looks at the version before it looks at the status.
+            let version = HeaderValue::from_static(node::SERVER_VERSION);
+            answer.headers_mut().insert(headers::SERVER_VERSION, version);
+            answer
+        }
         path => promote(&node, path).await,
     };
     headers::put_id(answer.headers_mut(), CLUSTER_ID, shared.identity.cluster);
@@ -118,7 +124,8 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
         };
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > limit {
-            return Err(error(StatusCode::BAD_REQUEST, "request is too large").into());
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            return Err(error(status, "request body too large").into());
         }
         bytes.extend_from_slice(&data);
     }
@@ -207,20 +214,32 @@ fn stream(
         return error(StatusCode::PRECONDITION_FAILED, "to field mismatch");
     }
     tracing::info!(
-        "stream-writer-type" = kind.name(),
-        "local-member-id" = link.me,
-        "remote-peer-id" = link.name,
+        from = link.me,
+        to = link.name,
+        "stream-type" = kind.name(),
         "set message encoder"
     );
     let lost = {
-        let shared = Arc::clone(shared);
-        move || shared.report_unreachable(from)
+        let (shared, link) = (Arc::clone(shared), Arc::clone(&link));
+        move || {
+            link.tell_of_writer(kind, "lost TCP streaming connection with remote peer");
+            shared.report_unreachable(from);
+        }
     };
-    let body: StreamBody = link.outbound(kind).attach(hang_up).when_lost(lost);
-    let mut response = Response::new(body.boxed());
-    let version = HeaderValue::from_static(node::SERVER_VERSION);
-    response.headers_mut().insert(headers::SERVER_VERSION, version);
-    response
+    let Attached { body, replaced, dropped } = link.outbound(kind).attach(hang_up, lost);
+    if replaced {
+        link.tell_of_writer(kind, "closed TCP streaming connection with remote peer");
+    }
+    if dropped {
+        shared.report_unreachable(from);
+    }
+    tracing::info!(
+        "stream-writer-type" = kind.name(),
+        "local-member-id" = link.me,
+        "remote-peer-id" = link.name,
+        "established TCP streaming connection with remote peer"
+    );
+    Response::new(body.boxed())
 }
 
 async fn snapshot(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>) -> Reply {
@@ -284,7 +303,7 @@ async fn receive(shared: &Shared, node: &Node, mut body: Incoming) -> Result<(),
 }
 
 /// The message in front of the db file, once it is there whole.
-fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
+pub(crate) fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
     let refused = |text: &str| Refusal::from(error(StatusCode::BAD_REQUEST, text));
     let Some(len) = head.first_chunk::<8>() else { return Ok(None) };
     let len = u64::from_be_bytes(*len);
@@ -308,8 +327,8 @@ fn probing(node: &Node) -> Reply {
         .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     reply(
         StatusCode::OK,
-        "application/json",
-        format!("{}\n", json!({ "OK": true, "Now": now.to_string() })),
+        "text/plain; charset=utf-8",
+        format!("{{\"OK\":true,\"Now\":\"{now}\"}}\n"),
     )
 }
 
@@ -386,17 +405,16 @@ async fn downgrade_enabled(node: &Node) -> Reply {
 async fn promote(node: &Node, path: &str) -> Reply {
     let id = path.strip_prefix("/members/promote/").unwrap_or_default();
     let Ok(id) = id.parse::<u64>() else {
-        let text = format!("strconv.ParseUint: parsing {id:?}: invalid syntax");
-        return error(StatusCode::NOT_FOUND, &text);
+        return error(StatusCode::NOT_FOUND, &format!("member {id} not found in cluster"));
     };
     match node.promote_member(id).await {
         Ok(members) => reply(StatusCode::OK, "application/json", list(&members)),
-        Err(node::Error::Rejected(failure)) => {
-            let text = failure.to_string();
-            let missing = text.contains("not found");
-            let status =
-                if missing { StatusCode::NOT_FOUND } else { StatusCode::PRECONDITION_FAILED };
-            error(status, &format!("membership: {text}"))
+        // The one who forwards looks for these texts.
+        Err(node::Error::Rejected(node::Rejected::MemberNotFound)) => {
+            error(StatusCode::NOT_FOUND, "membership: ID not found")
+        }
+        Err(node::Error::Rejected(failure @ node::Rejected::MemberNotLearner)) => {
+            error(StatusCode::PRECONDITION_FAILED, &format!("membership: {failure}"))
         }
         Err(failure @ node::Error::LearnerNotReady) => {
             error(StatusCode::PRECONDITION_FAILED, &format!("etcdserver: {failure}"))

@@ -25,10 +25,13 @@
 //!
 //! It never knows keys, users or clients.
 //!
-//! Files in reading order: `codec`, `headers`, `dial`, `remote`, `outbound`, `link`, `reader`,
-//! `pipeline`, `snapshot`, `transport`, `server`, `handlers`.
+//! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`,
+//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `server`, `handlers`.
 
+#[cfg(test)]
+mod captures;
 mod codec;
+mod deadline;
 mod dial;
 mod handlers;
 mod headers;

@@ -140,8 +140,22 @@ impl Link {
         let labels = [self.me.as_str(), self.name.as_str()];
         metrics::ACTIVE.with_label_values(&labels).set(0);
         metrics::DISCONNECTED.with_label_values(&labels).inc();
-        tracing::warn!("peer-id" = self.name, error = why, "peer became inactive");
+        tracing::warn!(
+            "peer-id" = self.name,
+            error = why,
+            "peer became inactive (message send to peer failed)"
+        );
         true
+    }
+
+    /// Tells that a stream which it has dialled is no more.
+    pub(crate) fn tell_of_writer(&self, kind: Kind, what: &'static str) {
+        tracing::warn!(
+            "stream-writer-type" = kind.name(),
+            "local-member-id" = self.me,
+            "remote-peer-id" = self.name,
+            "{what}"
+        );
     }
 
     /// For how long it has been heard.
@@ -151,7 +165,9 @@ impl Link {
 
     /// Gives the link a task that ends with it.
     pub(crate) fn own(&self, task: AbortHandle) {
-        self.tasks.lock().expect("no holder of this lock panics").push(task);
+        let mut tasks = self.tasks.lock().expect("no holder of this lock panics");
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
     }
 
     /// Ends all that is done for it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode, header};
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
@@ -50,7 +50,7 @@ pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, kind: Kind) {
             }
             Err(failure) => {
                 link.url_failed(&url);
-                if matches!(failure, Failure::Status { status, .. } if status == StatusCode::GONE) {
+                if failure.is_status(StatusCode::GONE) {
                     shared.said_to_be_removed();
                 }
                 // Once for each reason; it is tried ten times a second.
@@ -77,7 +77,7 @@ async fn dial_stream(
 ) -> Result<Incoming, Failure> {
     let patience = shared.identity.dial_timeout;
     let dialled = async {
-        let mut sender = dial::dial(url, patience).await?;
+        let mut sender = dial::dial(url, patience, dial::STUCK).await?;
         let path = format!("/raft/stream/{}/{:x}", kind.path(), shared.identity.member);
         let mut request: Request<dial::Body> = get(&path);
         shared.sign(request.headers_mut());
@@ -95,7 +95,6 @@ async fn dial_stream(
         if !speaks {
             return Err(Failure::Malformed("a stream of an unknown version".to_owned()));
         }
-        debug_assert!(!response.headers().contains_key(header::CONTENT_LENGTH));
         Ok(response.into_body())
     };
     tokio::time::timeout(patience * 2, dialled).await.unwrap_or(Err(Failure::Timeout))

@@ -11,6 +11,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress};
 use tokio::sync::Notify;
 
+use crate::deadline::Deadline;
+use crate::dial::STUCK;
 use crate::handlers::handle;
 use crate::transport::{Shared, Transport};
 
@@ -58,9 +60,7 @@ async fn accept(shared: Arc<Shared>, listener: Listener) {
 
 async fn serve(shared: Arc<Shared>, connection: Connection) {
     let Connection { stream, permit, .. } = connection;
-    if let net::Stream::Tcp(tcp) = &stream {
-        let _ = tcp.set_nodelay(true);
-    }
+    let stream = Deadline::new(stream, STUCK);
     // Ends the connection when its stream is replaced, or stuck.
     let hang_up = Arc::new(Notify::new());
     let service = {

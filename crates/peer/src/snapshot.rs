@@ -1,17 +1,19 @@
 //! The state of this member on its way to one that is far behind.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use node::Image;
 use proto::Message as _;
 use proto::raftpb::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::dial::{self, Failure};
 use crate::link::Link;
@@ -22,20 +24,39 @@ use crate::transport::Shared;
 const PIECE: usize = 256 << 10;
 /// Pieces that are read ahead of the network.
 const AHEAD: usize = 4;
-/// The receiver checks and opens the file before it answers.
+/// A receiver that takes nothing for so long is given up. It writes to disk meanwhile, which may
+/// make it wait.
+const STUCK: Duration = Duration::from_secs(30);
+/// When it has all, it syncs, checks and opens the file before it answers.
 const ANSWER: Duration = Duration::from_secs(600);
-/// A receiver that takes nothing for so long is given up.
-const STUCK: Duration = Duration::from_secs(5);
 
 /// Sends the state and reports what came of it.
-pub(crate) async fn send(shared: Arc<Shared>, message: Message, image: Image) {
+pub(crate) fn send(shared: &Arc<Shared>, message: Message, image: Image) {
     let to = message.to();
-    let arrived = match shared.link(to) {
-        Some(link) => post(&shared, &link, message, image).await,
-        None => false,
-    };
-    if let Some(node) = shared.node() {
-        node.report_snapshot(to, arrived);
+    let told = Told { shared: Arc::clone(shared), to, arrived: false };
+    let Some(link) = shared.link(to) else { return };
+    let (shared, its_own) = (Arc::clone(shared), Arc::clone(&link));
+    let sending = shared.runtime.clone().spawn(async move {
+        // All of it moves here, so that it tells when this ends.
+        let mut told = told;
+        told.arrived = post(&shared, &its_own, message, image).await;
+    });
+    link.own(sending.abort_handle());
+}
+
+/// Reports what came of a snapshot, also when its task ends early: raft sends nothing to a member
+/// while one is under way.
+struct Told {
+    shared: Arc<Shared>,
+    to: u64,
+    arrived: bool,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(node) = self.shared.node() {
+            node.report_snapshot(self.to, self.arrived);
+        }
     }
 }
 
@@ -60,6 +81,7 @@ async fn post(shared: &Arc<Shared>, link: &Link, message: Message, image: Image)
         Ok(()) => {
             timer.observe_duration();
             metrics::SNAPSHOT_SENT.with_label_values(&labels).inc();
+            metrics::SENT_BYTES.with_label_values(&labels).inc_by(size);
             tracing::info!(
                 "snapshot-index" = index,
                 "remote-peer-id" = link.name,
@@ -73,6 +95,11 @@ async fn post(shared: &Arc<Shared>, link: &Link, message: Message, image: Image)
             timer.stop_and_discard();
             link.url_failed(&url);
             metrics::SNAPSHOT_SEND_FAILURES.with_label_values(&labels).inc();
+            metrics::SENT_FAILURES.with_label_values(&labels).inc();
+            shared.report_unreachable(link.id);
+            if failure.is_status(StatusCode::FORBIDDEN) {
+                shared.said_to_be_removed();
+            }
             tracing::warn!(
                 "snapshot-index" = index,
                 "remote-peer-id" = link.name,
@@ -95,21 +122,38 @@ async fn try_post(
     message.encode(&mut head).expect("the buffer grows");
     let (pieces, body) = mpsc::channel(AHEAD);
     let left = head.len() as u64 + image.len();
-    let reading = tokio::spawn(read_pieces(head.freeze(), image, pieces));
-    let mut request = Request::new(PieceBody { pieces: body, left }.boxed());
+    let (all_sent, all_is_sent) = oneshot::channel();
+    let body = PieceBody { pieces: body, left, all_sent: Some(all_sent) };
+    let mut request = Request::new(body.boxed());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = Uri::from_static("/raft/snapshot");
     let octets = HeaderValue::from_static("application/octet-stream");
     request.headers_mut().insert(header::CONTENT_TYPE, octets);
     shared.sign(request.headers_mut());
     dial::place(&mut request, url);
-    let posted = async {
-        let mut sender = dial::dial(url, shared.identity.dial_timeout).await?;
-        dial::whole(dial::send(&mut sender, request).await?).await
+    let mut sender = dial::dial(url, shared.identity.dial_timeout, STUCK).await?;
+    let posted = async { dial::whole(dial::send(&mut sender, request).await?).await };
+    let patience = async {
+        if all_is_sent.await.is_err() {
+            // The body has ended early, and the connection tells why.
+            std::future::pending().await
+        }
+        tokio::time::sleep(ANSWER).await;
     };
-    let posted = tokio::time::timeout(ANSWER, posted).await.unwrap_or(Err(Failure::Timeout));
-    reading.abort();
-    posted.map(drop)
+    let answered = async {
+        tokio::select! {
+            posted = posted => posted.map(drop),
+            () = patience => Err(Failure::Timeout),
+        }
+    };
+    let reading = async {
+        read_pieces(head.freeze(), image, pieces).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        answered = answered => answered,
+        never = reading => never,
+    }
 }
 
 async fn read_pieces(head: Bytes, image: Image, pieces: mpsc::Sender<io::Result<Bytes>>) {
@@ -117,11 +161,8 @@ async fn read_pieces(head: Bytes, image: Image, pieces: mpsc::Sender<io::Result<
     let mut at = 0;
     loop {
         let failed = next.is_err();
-        let sent = tokio::time::timeout(STUCK, pieces.send(next)).await;
-        if failed || !matches!(sent, Ok(Ok(()))) {
-            return;
-        }
-        if at >= image.len() {
+        // The other end goes when the connection breaks.
+        if pieces.send(next).await.is_err() || failed || at >= image.len() {
             return;
         }
         next = image.read(at, PIECE).await.map_err(|error| io::Error::other(error.to_string()));
@@ -138,6 +179,7 @@ async fn read_pieces(head: Bytes, image: Image, pieces: mpsc::Sender<io::Result<
 struct PieceBody {
     pieces: mpsc::Receiver<io::Result<Bytes>>,
     left: u64,
+    all_sent: Option<oneshot::Sender<()>>,
 }
 
 impl hyper::body::Body for PieceBody {
@@ -145,17 +187,23 @@ impl hyper::body::Body for PieceBody {
     type Error = io::Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.pieces.poll_recv(cx).map(|piece| match piece {
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let piece = ready!(self.pieces.poll_recv(cx));
+        Poll::Ready(match piece {
             Some(Ok(piece)) => {
                 self.left = self.left.saturating_sub(piece.len() as u64);
                 Some(Ok(Frame::data(piece)))
             }
             Some(Err(error)) => Some(Err(error)),
             None if self.left > 0 => Some(Err(io::ErrorKind::UnexpectedEof.into())),
-            None => None,
+            None => {
+                if let Some(all_sent) = self.all_sent.take() {
+                    let _ = all_sent.send(());
+                }
+                None
+            }
         })
     }
 }

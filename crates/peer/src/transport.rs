@@ -29,6 +29,8 @@ use crate::{headers, probe, reader, remote, snapshot};
 
 /// Members that have spoken to us and whom we do not know yet; more are not answered.
 const REMOTES: usize = 16;
+/// Who is said to have been removed asks the others no more often.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who this member is for the others.
 #[derive(Debug, Clone)]
@@ -80,8 +82,10 @@ impl Transport {
             stop,
         });
         let thread = std::thread::Builder::new().name("peer".to_owned()).spawn(move || {
-            // Tasks that are left end with the runtime.
             let _ = runtime.block_on(stopped.wait_for(|stop| *stop));
+            // Tasks that are left end with the runtime; a name that is being looked up is not
+            // waited for.
+            runtime.shutdown_background();
         })?;
         Ok(Arc::new(Self { shared, thread: Mutex::new(Some(thread)) }))
     }
@@ -164,6 +168,7 @@ impl Shared {
         }
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
+            let _done = Asking(&shared.asking_whether_removed);
             let (mut without_us, mut with_us) = (0, 0);
             for link in shared.all_links() {
                 let patience = shared.identity.request_timeout;
@@ -183,7 +188,8 @@ impl Shared {
             {
                 node.report_removed();
             }
-            shared.asking_whether_removed.store(false, Ordering::Release);
+            // Whoever has said so will say it again.
+            tokio::time::sleep(ASKED_AGAIN).await;
         });
     }
 
@@ -221,6 +227,15 @@ impl Shared {
         Box::pin(async move {
             task.await.unwrap_or_else(|_| Err(AskError::Unreachable("server stopped".to_owned())))
         })
+    }
+}
+
+/// Holds the flag that says that others are asked.
+struct Asking<'a>(&'a AtomicBool);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -303,8 +318,7 @@ impl Peers for Transport {
     }
 
     fn send_snapshot(&self, message: raftpb::Message, image: Image) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.runtime.spawn(snapshot::send(shared, message, image));
+        snapshot::send(&self.shared, message, image);
     }
 
     fn active_for(&self, id: u64) -> Option<Duration> {

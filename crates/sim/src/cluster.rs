@@ -235,6 +235,10 @@ impl Cluster {
             return Ok(());
         }
         let unsynced = (self.plan.bug == Some(ClusterBug::UnsyncedLog)).then_some(".wal");
+        if self.mix.flips_options {
+            // Operators change such things one member after the other.
+            machine.options.pre_vote = self.random.chance(1, 2);
+        }
         if let Err(failure) = machine.boot(now, &self.digest, unsynced) {
             return self.failed(host, &failure);
         }

@@ -1,4 +1,4 @@
-//! Whole members in one thread from a seed: faults, workloads, checkers.
+//! Whole members, and clusters of them, in one thread from a seed: faults, workloads, checkers.
 //!
 //! ```text
 //!             seed
@@ -20,11 +20,15 @@
 //! * The log is the judge of what happened. Of what was asked it must have all that was
 //!   acknowledged, and of the rest only what was asked first.
 //!
+//! `cluster` plays several members with a network between them, by the same model and reference:
+//! what is committed is the judge there. What clients, watchers and lease holders have seen is
+//! held against itself as well, by checkers that know no cluster (`check`): they judge what real
+//! members answer, too.
+//!
 //! It never knows sockets and threads.
 //!
-//! Files in reading order: `check` (knows no cluster; for histories of real members too), `run`,
-//! `recovery`, `asked`, `workload`, `model`, `told`, `reference`, `watch`, `leases`, `tap`, `digest`,
-//! `verdict`.
+//! Files in reading order: `run`, `recovery`, `asked`, `workload`, `model`, `told`, `reference`,
+//! `watch`, `leases`, `tap`, `digest`, `verdict`; then `check`, and then `cluster`.
 
 mod asked;
 mod check;

@@ -125,8 +125,8 @@ impl SrvResolver {
 /// Somebody who cannot see the query must guess this to answer in the server's place.
 fn random_id() -> u16 {
     // The keys of hash maps are random, from the operating system.
-    let number = RandomState::new().build_hasher().finish();
-    u16::try_from(number >> 48).unwrap_or_default()
+    let [first, second, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
+    u16::from_be_bytes([first, second])
 }
 
 async fn ask(server: SocketAddr, query: &Query) -> Result<Answer, String> {

@@ -117,8 +117,8 @@ struct Search<'a> {
     unanswered: Vec<usize>,
     /// What alone can have written a value that was seen, by the revision that brought it.
     settled: BTreeMap<i64, usize>,
-    /// Of each key that was seen: the revisions that saw it, with its first revision and its version
-    /// then. In between it was not deleted.
+    /// Of each key that was seen: the revisions that saw it, with its first revision and its
+    /// version then. In between it was not deleted.
     lives: HashMap<&'a [u8], BTreeMap<i64, (i64, i64)>>,
     /// Some txn compares values, so that one may matter that nobody has seen.
     compares_values: bool,

@@ -26,7 +26,7 @@ pub(super) enum Ask {
     /// That a lease lives on.
     Renew { id: i64 },
     /// What no history of keys has.
-    Other(InternalRaftRequest),
+    Other(Box<InternalRaftRequest>),
 }
 
 impl Ask {
@@ -43,7 +43,7 @@ impl Ask {
             Self::Grant { id, ttl } => {
                 request.lease_grant = Some(LeaseGrantRequest { id: *id, ttl: *ttl });
             }
-            Self::Other(other) => request = other.clone(),
+            Self::Other(other) => request = (**other).clone(),
             Self::Keys(Request::Range(_)) | Self::Renew { .. } => return None,
         }
         Some(request)
@@ -213,7 +213,7 @@ impl Asks {
     fn compaction(&mut self) -> Ask {
         let revision = (self.revision - self.number(30)).max(1);
         let compaction = Some(CompactionRequest { revision, physical: false });
-        Ask::Other(InternalRaftRequest { compaction, ..InternalRaftRequest::default() })
+        Ask::Other(Box::new(InternalRaftRequest { compaction, ..Default::default() }))
     }
 
     /// One that a later etcd may know stops nothing.
@@ -222,6 +222,6 @@ impl Asks {
         let action = actions[self.random.index(3)];
         let kind = if action == AlarmAction::Get { AlarmType::None as i32 } else { 9 };
         let alarm = AlarmRequest { action: action as i32, member_id: 77, alarm: kind };
-        Ask::Other(InternalRaftRequest { alarm: Some(alarm), ..InternalRaftRequest::default() })
+        Ask::Other(Box::new(InternalRaftRequest { alarm: Some(alarm), ..Default::default() }))
     }
 }

@@ -138,8 +138,9 @@ impl Cluster {
                 let called = self.now();
                 self.histories.leases.push(LeaseRecord::Revoked { id, called });
             }
-            Ask::Other(InternalRaftRequest { compaction: Some(compaction), .. }) => {
-                self.histories.compacted = self.histories.compacted.max(compaction.revision);
+            Ask::Other(request) => {
+                let revision = request.compaction.map_or(0, |compaction| compaction.revision);
+                self.histories.compacted = self.histories.compacted.max(revision);
             }
             _ => {}
         }
@@ -154,7 +155,7 @@ impl Cluster {
                 Ok((reply, revision)) => End::Answered(Told::from(reply), revision),
                 Err(Error::Rejected(rejected)) => {
                     if let Some((due, _)) = self.truth.due(id) {
-                        let right = *due == Err(rejected.clone());
+                        let right = *due == Err(rejected);
                         ensure(right, Checker::Answer, || {
                             format!("refused with {rejected:?}, should be {due:?}")
                         })?;

@@ -173,12 +173,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// The link between the leader and one follower, always the same one.
+    /// A link between the leader and a follower; which one changes slowly, so that no two
+    /// followers miss the leader at the same time.
     fn flap_one_link(&mut self) -> Checked {
         let pause = 5 + self.random.below(300);
         self.timeline.after(Duration::from_millis(pause), Event::Fault);
         let Some(leader) = self.leader() else { return Ok(()) };
-        self.flap(leader, (leader + 1) % self.hosts.len())
+        let hosts = self.hosts.len();
+        let follower = self.now().as_secs() as usize / 5 % (hosts - 1);
+        let since_change = self.now().as_millis() % 5000;
+        match since_change > 1000 {
+            true => self.flap(leader, (leader + 1 + follower) % hosts),
+            false => Ok(()),
+        }
     }
 
     fn slow_disk(&mut self) -> Checked {

@@ -239,7 +239,8 @@ impl Cluster {
         let told = |checker| move |broken: Broken| (checker, broken.to_string());
         let replay = check_linearizable(&history).map_err(told(Checker::Linearizable))?;
         self.report.unanswered_done = replay.unanswered_done as u64;
-        // Which of several lost requests came first, nobody need have seen. What did, is known here.
+        // Which of several lost requests came first, nobody need have seen. What did, is known
+        // here.
         let mut real = replay;
         real.changes = self.truth.model.changes().to_vec();
         real.revision = self.truth.model.revision();

@@ -204,6 +204,8 @@ pub(super) struct Mix {
     pub(super) pause_ms: u64,
     pub(super) clocks: Clocks,
     pub(super) changes_members: bool,
+    /// Members start with other options than before.
+    pub(super) flips_options: bool,
 }
 
 /// How clocks may go.
@@ -257,6 +259,7 @@ impl Mix {
             pause_ms: [200, 700, 2500][random.index(3)],
             clocks: clocks[random.index(4)],
             changes_members: random.chance(1, 2),
+            flips_options: random.chance(1, 4),
         }
     }
 
@@ -266,6 +269,7 @@ impl Mix {
             pause_ms: 1000,
             clocks: Clocks::True,
             changes_members: false,
+            flips_options: false,
         }
     }
 
