@@ -170,9 +170,15 @@ impl Client {
         let Some(User { name, password }) = self.options.user.clone() else { return Ok(None) };
         let request = AuthenticateRequest { name, password };
         let asked = ask(connection, "/etcdserverpb.Auth/Authenticate", &request, None);
-        let answer: AuthenticateResponse =
-            timeout(self.options.request_timeout, asked).await.unwrap_or(Err(Error::Timeout))?;
-        Ok(Some(answer.token))
+        let asked = timeout(self.options.request_timeout, asked).await;
+        match asked.unwrap_or(Err(Error::Timeout)) {
+            Ok(AuthenticateResponse { token, .. }) => Ok(Some(token)),
+            Err(Error::Status { message, .. }) if message == Error::NO_USERS => Ok(None),
+            Err(error @ Error::Status { .. }) if !error.is_of_connection() => {
+                Err(Error::Login(Box::new(error)))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

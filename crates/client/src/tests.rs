@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 use crate::{Client, Error, Options, User};
 
+const NO_USERS: &str = Error::NO_USERS;
+
 fn options(endpoints: &[String]) -> Options {
     Options {
         endpoints: endpoints.to_vec(),
@@ -197,6 +199,29 @@ async fn somebody_who_is_known_shows_a_token() {
     assert_eq!(client.get("k").await.expect("an answer").kvs[0].value, "for you");
     drop(client);
     server.abort();
+}
+
+#[tokio::test]
+async fn who_is_not_believed_is_told_so_and_where_nobody_is_known_anybody_may_ask() {
+    for (code, message) in
+        [("3", "etcdserver: authentication failed, invalid user ID or password"), ("9", NO_USERS)]
+    {
+        let (listener, address) = bound().await;
+        let server = serve(listener, move |path, token, _| {
+            assert_eq!(token, "");
+            let login = path == "/etcdserverpb.Auth/Authenticate";
+            if login { refused(code, message) } else { said(&range_of("for all")) }
+        });
+        let user = Some(User { name: "root".to_owned(), password: "wrong".to_owned() });
+        let mut client = Client::new(Options { user, ..options(&[address]) }).expect("an endpoint");
+        match client.get("k").await {
+            Ok(answer) => assert_eq!((&*answer.kvs[0].value, code), (&b"for all"[..], "9")),
+            Err(Error::Login(refused)) => assert!(refused.to_string().ends_with(message)),
+            Err(other) => panic!("{other}"),
+        }
+        drop(client);
+        server.abort();
+    }
 }
 
 fn watch_answer(events: &[&'static str]) -> WatchResponse {
