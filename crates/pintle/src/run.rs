@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use env::RealClock;
 
+use crate::bootstrap::Failure;
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
 use crate::config::{Config, start_line};
 use crate::doors::Doors;
@@ -221,13 +222,31 @@ fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
         data_dir::Kind::Empty => "Initialize and start etcd server",
     };
     logger.info(message).text("data-dir", shown).text("dir-type", kind.as_str()).send();
-    config.map_err(anyhow::Error::msg).and_then(|config| prepared(logger, &config)).map_err(
-        |error| {
-            // etcd's text, whatever the cause.
-            logger.line(Level::Fatal, "discovery failed").error(format_args!("{error:#}")).send();
-            Stopped
-        },
-    )
+    let config = config.map_err(|error| failed(logger, &anyhow::Error::msg(error)))?;
+    prepared(logger, &config).map_err(|error| match error.downcast_ref() {
+        Some(failure @ Failure::Discovery(_)) => not_discovered(logger, &config, failure),
+        _ => failed(logger, &error),
+    })
+}
+
+/// In etcd's words, whatever the cause.
+fn failed(logger: &Logger, error: &anyhow::Error) -> Stopped {
+    logger.line(Level::Fatal, "discovery failed").error(format_args!("{error:#}")).send();
+    Stopped
+}
+
+/// Again in etcd's words: they name the commonest cause.
+fn not_discovered(logger: &Logger, config: &Config, failure: &Failure) -> Stopped {
+    let discovery = &config.bootstrap.discovery;
+    logger
+        .warn("failed to bootstrap; discovery token was already used")
+        .text("discovery-token", &discovery.token)
+        .list("discovery-endpoints", &discovery.endpoints)
+        .error(failure)
+        .send();
+    let message = "do not reuse discovery token; generate a new one to bootstrap a cluster";
+    logger.warn(message).send();
+    Stopped
 }
 
 /// From here on every failure is told in the same way.
@@ -241,7 +260,7 @@ fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     start_line::log(logger, config, first.as_ref());
     warn_of_large_requests(logger, config);
     let bootstrap = match &first {
-        None => bootstrap::with_log(config),
+        None => bootstrap::with_log(config, logger),
         Some(first) => Some(bootstrap::without_log(config, logger, first)?),
     };
     wire::run_member(config, logger, doors, bootstrap)

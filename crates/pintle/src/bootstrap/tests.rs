@@ -8,7 +8,7 @@ use node::{Bootstrap, MemberId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Beginning, First, Lookup};
+use super::{Beginning, Lookup};
 use crate::config::Config;
 use crate::logging::Logger;
 use crate::options::arguments::{Parsed, parse};
@@ -62,10 +62,7 @@ async fn begin_with(line: &[&str], lookup: &Table) -> (Result<Bootstrap, String>
     let (logger, bytes) = Logger::memory();
     let beginning = Beginning { config: &config, logger: &logger, lookup };
     let outcome = match beginning.first_members().await {
-        Ok(members) => {
-            let first = First { members, token: config.bootstrap.token.clone() };
-            beginning.with(&first).await
-        }
+        Ok(first) => beginning.with(&first).await.map_err(|failure| failure.to_string()),
         Err(error) => Err(error),
     };
     let written = String::from_utf8(bytes.lock().expect("is free").clone()).expect("is text");

@@ -18,7 +18,7 @@ pub(crate) fn log(logger: &Logger, config: &Config, first: Option<&First>) {
     let line = log_and_raft(line, config);
     let line = where_to(line, config, first);
     let line = limits(line, config);
-    discovery(line)
+    discovery(line, config)
         .duration("downgrade-check-interval", config.checks.downgrade_check_time)
         .value("max-learners", config.limits.max_learners)
         .text("v2-deprecation", "write-only")
@@ -92,27 +92,25 @@ fn limits<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
         .text("auto-compaction-interval", &retention)
 }
 
-/// There is no discovery yet, so its options are at their defaults.
-fn discovery(line: Line<'_>) -> Line<'_> {
+/// The options of TLS are not built, and at their defaults.
+fn discovery<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
+    let discovery = &config.bootstrap.discovery;
     let settings = Settings::defaults();
     let mut line = line
-        .text("discovery-token", settings.text("discovery-token"))
-        .text("discovery-endpoints", settings.list("discovery-endpoints").join(","));
-    for name in [
-        "discovery-dial-timeout",
-        "discovery-request-timeout",
-        "discovery-keepalive-time",
-        "discovery-keepalive-timeout",
-    ] {
-        line = line.text(name, settings.duration(name).to_string());
-    }
+        .text("discovery-token", &discovery.token)
+        .text("discovery-endpoints", discovery.endpoints.join(","))
+        .duration("discovery-dial-timeout", discovery.dial_timeout)
+        .duration("discovery-request-timeout", discovery.request_timeout)
+        .duration("discovery-keepalive-time", discovery.keepalive_time)
+        .duration("discovery-keepalive-timeout", discovery.keepalive_timeout);
     for name in ["discovery-insecure-transport", "discovery-insecure-skip-tls-verify"] {
         line = line.value(name, settings.flag(name));
     }
-    for name in ["discovery-cert", "discovery-key", "discovery-cacert", "discovery-user"] {
+    for name in ["discovery-cert", "discovery-key", "discovery-cacert"] {
         line = line.text(name, settings.text(name));
     }
-    line
+    // etcd writes the password down with it, where it has one.
+    line.text("discovery-user", discovery.user.split(':').next().unwrap_or_default())
 }
 
 fn texts(urls: &[net::Url]) -> impl Iterator<Item = &str> {
