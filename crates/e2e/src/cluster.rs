@@ -51,6 +51,37 @@ struct Seat {
 impl Cluster {
     /// Starts one member of each of these servers, and waits until all serve.
     pub fn start(name: &str, servers: &[&Server], flags: &[&str]) -> anyhow::Result<Self> {
+        let everybody: Vec<_> = (0..servers.len()).collect();
+        let identity = |cluster: &Self, at| cluster.identity(at, &everybody, "new");
+        Self::start_with(name, servers, flags, identity)
+    }
+
+    /// As [`Cluster::start`], with members that find each other at a discovery service, which
+    /// must have been told how many they are.
+    pub fn gather(
+        name: &str,
+        servers: &[&Server],
+        flags: &[&str],
+        service: SocketAddr,
+        token: &str,
+    ) -> anyhow::Result<Self> {
+        let identity = |cluster: &Self, at: usize| {
+            vec![
+                format!("--name={}", name_of(at)),
+                format!("--initial-advertise-peer-urls={}", cluster.seats[at].peer_url),
+                format!("--discovery-token={token}"),
+                format!("--discovery-endpoints=http://{service}"),
+            ]
+        };
+        Self::start_with(name, servers, flags, identity)
+    }
+
+    fn start_with(
+        name: &str,
+        servers: &[&Server],
+        flags: &[&str],
+        identity: impl Fn(&Self, usize) -> Vec<String>,
+    ) -> anyhow::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let mut cluster = Self {
             seats: Vec::new(),
@@ -64,13 +95,12 @@ impl Cluster {
         for (server, front) in servers.iter().zip(fronts) {
             cluster.seat(server, front)?;
         }
-        let everybody: Vec<_> = (0..servers.len()).collect();
-        for at in &everybody {
-            let identity = cluster.identity(*at, &everybody, "new");
-            cluster.seats[*at].member.identify(identity);
-            cluster.spawn(*at, servers[*at])?;
+        for (at, server) in servers.iter().enumerate() {
+            let identity = identity(&cluster, at);
+            cluster.seats[at].member.identify(identity);
+            cluster.spawn(at, server)?;
         }
-        for at in everybody {
+        for at in 0..servers.len() {
             cluster.seats[at].member.wait_until_it_serves()?;
         }
         Ok(cluster)

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use env::RealClock;
-use net::InitialCluster;
 
+use crate::bootstrap::Failure;
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
 use crate::config::{Config, start_line};
 use crate::doors::Doors;
@@ -222,25 +222,46 @@ fn member(logger: &Logger, settings: &Settings) -> Result<Ended, Stopped> {
         data_dir::Kind::Empty => "Initialize and start etcd server",
     };
     logger.info(message).text("data-dir", shown).text("dir-type", kind.as_str()).send();
-    config.map_err(anyhow::Error::msg).and_then(|config| prepared(logger, &config)).map_err(
-        |error| {
-            // etcd's text, whatever the cause.
-            logger.line(Level::Fatal, "discovery failed").error(format_args!("{error:#}")).send();
-            Stopped
-        },
-    )
+    let config = config.map_err(|error| failed(logger, &anyhow::Error::msg(error)))?;
+    prepared(logger, &config).map_err(|error| match error.downcast_ref() {
+        Some(failure @ Failure::Discovery(_)) => not_discovered(logger, &config, failure),
+        _ => failed(logger, &error),
+    })
+}
+
+/// In etcd's words, whatever the cause.
+fn failed(logger: &Logger, error: &anyhow::Error) -> Stopped {
+    logger.line(Level::Fatal, "discovery failed").error(format_args!("{error:#}")).send();
+    Stopped
+}
+
+/// Again in etcd's words: they name the commonest cause.
+fn not_discovered(logger: &Logger, config: &Config, failure: &Failure) -> Stopped {
+    let discovery = &config.bootstrap.discovery;
+    logger
+        .warn("failed to bootstrap; discovery token was already used")
+        .text("discovery-token", &discovery.token)
+        .list("discovery-endpoints", &discovery.endpoints)
+        .error(failure)
+        .send();
+    let message = "do not reuse discovery token; generate a new one to bootstrap a cluster";
+    logger.warn(message).send();
+    Stopped
 }
 
 /// From here on every failure is told in the same way.
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     config.listen.check().map_err(anyhow::Error::msg)?;
     let doors = Doors::bind(&config.listen, logger)?;
-    let members = first_members(config).map_err(anyhow::Error::msg)?;
-    start_line::log(logger, config, members.as_ref());
+    let first = match has_log(&config.wal_path()) {
+        true => None,
+        false => Some(bootstrap::first_members(config, logger)?),
+    };
+    start_line::log(logger, config, first.as_ref());
     warn_of_large_requests(logger, config);
-    let bootstrap = match &members {
-        None => bootstrap::with_log(config),
-        Some(members) => Some(bootstrap::without_log(config, logger, members)?),
+    let bootstrap = match &first {
+        None => bootstrap::with_log(config, logger),
+        Some(first) => Some(bootstrap::without_log(config, logger, first)?),
     };
     wire::run_member(config, logger, doors, bootstrap)
 }
@@ -256,15 +277,6 @@ fn warn_of_large_requests(logger: &Logger, config: &Config) {
             .text("recommended-request-size", node::humane_bytes(RECOMMENDED_REQUEST_BYTES))
             .send();
     }
-}
-
-/// The members of a cluster that begins with this start; `None` when this member has begun.
-fn first_members(config: &Config) -> Result<Option<InitialCluster>, String> {
-    if has_log(&config.wal_path()) {
-        return Ok(None);
-    }
-    let members = config.bootstrap.members();
-    members.map(Some).map_err(|error| format!("error setting up initial cluster: {error}"))
 }
 
 /// A member is what has a log.

@@ -4,6 +4,7 @@
 
 mod change;
 mod ctl;
+mod discovery;
 mod failover;
 mod lease;
 mod load;

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use net::Url;
+use net::{DnsError, SrvRecord, SrvResolver, Url};
 use tokio::time::Instant;
 
 use super::Beginning;
@@ -16,19 +16,26 @@ use crate::logging::Logger;
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Where a host is.
+/// What the DNS knows.
 pub(crate) trait Lookup {
-    /// One of its addresses.
-    async fn address(&self, host: &str, port: u16) -> io::Result<SocketAddr>;
+    /// Where a host is: its addresses, and at least one.
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
+
+    /// Who offers a service: its records, and at least one.
+    async fn services(&self, name: &str) -> Result<Vec<SrvRecord>, DnsError>;
 }
 
 /// Names as this machine knows them.
 pub(crate) struct SystemNames;
 
 impl Lookup for SystemNames {
-    async fn address(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
-        let mut found = tokio::net::lookup_host((host, port)).await?;
-        found.next().ok_or_else(|| io::Error::other("no such host"))
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<_> = tokio::net::lookup_host((host, port)).await?.collect();
+        if found.is_empty() { Err(io::Error::other("no such host")) } else { Ok(found) }
+    }
+
+    async fn services(&self, name: &str) -> Result<Vec<SrvRecord>, DnsError> {
+        SrvResolver::of_machine().lookup(name).await
     }
 }
 
@@ -89,8 +96,9 @@ impl<L: Lookup> Names<'_, L> {
         let mut error = "context deadline exceeded".to_owned();
         let looked_up = tokio::time::timeout_at(self.until, async {
             loop {
-                match self.lookup.address(url.hostname(), port).await {
-                    Ok(address) => return address,
+                match self.lookup.addresses(url.hostname(), port).await.as_deref() {
+                    Ok([address, ..]) => return *address,
+                    Ok([]) => error = format!("lookup {}: no such host", url.hostname()),
                     Err(found) => error = format!("lookup {}: {found}", url.hostname()),
                 }
                 self.complain("failed to resolve URL Host", url, &error);

@@ -3,6 +3,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use net::{DnsError, SrvRecord, SrvResolver};
 use node::{Bootstrap, MemberId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -12,21 +13,24 @@ use crate::config::Config;
 use crate::logging::Logger;
 use crate::options::arguments::{Parsed, parse};
 
+mod dns;
+
 /// Names of its own; the rest nobody knows. It may know them only when asked again.
 #[derive(Default)]
 struct Table {
     known: BTreeMap<&'static str, [u8; 4]>,
     fails: AtomicU32,
+    dns: Option<SrvResolver>,
 }
 
 impl Table {
     fn of(known: &[(&'static str, [u8; 4])]) -> Table {
-        Table { known: known.iter().copied().collect(), fails: AtomicU32::new(0) }
+        Table { known: known.iter().copied().collect(), ..Table::default() }
     }
 }
 
 impl Lookup for Table {
-    async fn address(&self, host: &str, port: u16) -> io::Result<SocketAddr> {
+    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let again = self
             .fails
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
@@ -38,7 +42,11 @@ impl Lookup for Table {
             (_, Some(ip)) => IpAddr::from(Ipv4Addr::from(*ip)),
             _ => return Err(io::Error::other("no such host")),
         };
-        Ok(SocketAddr::new(ip, port))
+        Ok(vec![SocketAddr::new(ip, port)])
+    }
+
+    async fn services(&self, name: &str) -> Result<Vec<SrvRecord>, DnsError> {
+        self.dns.as_ref().expect("records are asked for").lookup(name).await
     }
 }
 
@@ -51,9 +59,12 @@ fn config(line: &[&str]) -> Config {
 /// How a member with these flags begins, and the messages that it logs.
 async fn begin_with(line: &[&str], lookup: &Table) -> (Result<Bootstrap, String>, Vec<String>) {
     let config = config(line);
-    let cluster = config.bootstrap.members().expect("reads");
     let (logger, bytes) = Logger::memory();
-    let outcome = Beginning { config: &config, logger: &logger, lookup }.with(&cluster).await;
+    let beginning = Beginning { config: &config, logger: &logger, lookup };
+    let outcome = match beginning.first_members().await {
+        Ok(first) => beginning.with(&first).await.map_err(|failure| failure.to_string()),
+        Err(error) => Err(error),
+    };
     let written = String::from_utf8(bytes.lock().expect("is free").clone()).expect("is text");
     let messages = written.lines().map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).expect("each line is JSON");

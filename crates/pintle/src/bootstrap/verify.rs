@@ -11,13 +11,32 @@ impl<L: Lookup> Beginning<'_, L> {
     pub(super) async fn verify_new(&self, cluster: &InitialCluster) -> Result<(), String> {
         self.verify_named(cluster)?;
         self.verify_advertised(cluster).await?;
-        verify_apart(cluster)
+        verify_apart(cluster, "initial")
     }
 
     /// For a cluster that is there. It knows where this member is from when it was added.
     pub(super) fn verify_existing(&self, cluster: &InitialCluster) -> Result<(), String> {
         self.verify_named(cluster)?;
-        verify_apart(cluster)
+        verify_apart(cluster, "initial")?;
+        if self.config.bootstrap.discovery.is_wanted() {
+            let problem = "discovery URL should not be set when joining existing initial cluster";
+            return Err(problem.to_owned());
+        }
+        Ok(())
+    }
+
+    /// For what has come of discovery. Somebody else may have taken this member's name.
+    pub(super) fn verify_discovered(
+        &self,
+        cluster: &InitialCluster,
+        own: &InitialCluster,
+    ) -> Result<(), String> {
+        verify_apart(cluster, "discovery")?;
+        let name = &self.config.name;
+        if cluster.urls_of(name) == own.urls_of(name) {
+            return Ok(());
+        }
+        Err(format!("discovery cluster {cluster} has other URLs for {name}: names must differ"))
     }
 
     fn verify_named(&self, cluster: &InitialCluster) -> Result<(), String> {
@@ -65,10 +84,10 @@ pub(super) fn not_named(name: &str) -> String {
 }
 
 /// No two members are at the same place.
-fn verify_apart(cluster: &InitialCluster) -> Result<(), String> {
+fn verify_apart(cluster: &InitialCluster, kind: &str) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     let apart = cluster.members().values().flatten().all(|url| seen.insert(url.as_str()));
-    if apart { Ok(()) } else { Err(format!("initial cluster {cluster} has duplicate url")) }
+    if apart { Ok(()) } else { Err(format!("{kind} cluster {cluster} has duplicate url")) }
 }
 
 /// What is in the first list only.

@@ -79,6 +79,38 @@ pub(crate) struct Bootstrap {
     pub(crate) token: String,
     /// The member goes on alone with what it has; only for one that has a log.
     pub(crate) force_new_cluster: bool,
+    /// Where the DNS names the members.
+    pub(crate) srv: Option<Srv>,
+    pub(crate) discovery: Discovery,
+}
+
+/// A service at which the members of a new cluster find each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Discovery {
+    pub(crate) token: String,
+    /// Nobody gathers anywhere where there is none.
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) keepalive_time: Duration,
+    pub(crate) keepalive_timeout: Duration,
+    /// Perhaps with a password behind a colon.
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl Discovery {
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.endpoints.is_empty()
+    }
+}
+
+/// Records of the DNS that name the members of a new cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Srv {
+    pub(crate) domain: String,
+    /// Tells several clusters of the domain apart; may be empty.
+    pub(crate) name: String,
 }
 
 impl Bootstrap {
@@ -323,7 +355,28 @@ fn bootstrap(settings: &Settings, name: &str, urls: &[Url]) -> Bootstrap {
         state,
         token: settings.text("initial-cluster-token"),
         force_new_cluster: settings.flag("force-new-cluster"),
+        srv: srv(settings),
+        discovery: discovery(settings),
     }
+}
+
+fn discovery(settings: &Settings) -> Discovery {
+    let time = |name| settings.duration(name).to_std();
+    Discovery {
+        token: settings.text("discovery-token"),
+        endpoints: settings.list("discovery-endpoints"),
+        dial_timeout: time("discovery-dial-timeout"),
+        request_timeout: time("discovery-request-timeout"),
+        keepalive_time: time("discovery-keepalive-time"),
+        keepalive_timeout: time("discovery-keepalive-timeout"),
+        user: settings.text("discovery-user"),
+        password: settings.text("discovery-password"),
+    }
+}
+
+fn srv(settings: &Settings) -> Option<Srv> {
+    let (domain, name) = (settings.text("discovery-srv"), settings.text("discovery-srv-name"));
+    (!domain.is_empty()).then_some(Srv { domain, name })
 }
 
 fn raft(settings: &Settings) -> Raft {

@@ -2,24 +2,23 @@
 
 use std::time::Duration;
 
-use net::InitialCluster;
-
 use super::Config;
+use crate::bootstrap::First;
 use crate::logging::{Line, Logger};
 use crate::options::Settings;
 use crate::version;
 
 /// Logs `starting an etcd server` with every setting, under etcd's keys and in its order.
 ///
-/// The members are those that a new cluster begins with; `None` for a member that has begun.
+/// The first are those that a new cluster begins with; `None` for a member that has begun.
 #[track_caller]
-pub(crate) fn log(logger: &Logger, config: &Config, members: Option<&InitialCluster>) {
+pub(crate) fn log(logger: &Logger, config: &Config, first: Option<&First>) {
     let line = logger.info("starting an etcd server");
-    let line = who(line, config, members.is_none());
+    let line = who(line, config, first.is_none());
     let line = log_and_raft(line, config);
-    let line = where_to(line, config, members);
+    let line = where_to(line, config, first);
     let line = limits(line, config);
-    discovery(line)
+    discovery(line, config)
         .duration("downgrade-check-interval", config.checks.downgrade_check_time)
         .value("max-learners", config.limits.max_learners)
         .text("v2-deprecation", "write-only")
@@ -58,10 +57,10 @@ fn log_and_raft<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
         .value("snapshot-catchup-entries", raft.snapshot_catchup_entries)
 }
 
-fn where_to<'a>(line: Line<'a>, config: &Config, members: Option<&InitialCluster>) -> Line<'a> {
-    let initial_cluster = members.map(InitialCluster::to_string).unwrap_or_default();
+fn where_to<'a>(line: Line<'a>, config: &Config, first: Option<&First>) -> Line<'a> {
+    let initial_cluster = first.map(|first| first.members.to_string()).unwrap_or_default();
     // A member that has begun has no use for the token, and etcd forgets it.
-    let token = if members.is_some() { config.bootstrap.token.as_str() } else { "" };
+    let token = first.map(|first| first.token.as_str()).unwrap_or_default();
     line.list("initial-advertise-peer-urls", texts(&config.advertise.peer))
         .list("listen-peer-urls", texts(&config.listen.peer))
         .list("advertise-client-urls", texts(&config.advertise.client))
@@ -93,27 +92,25 @@ fn limits<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
         .text("auto-compaction-interval", &retention)
 }
 
-/// There is no discovery yet, so its options are at their defaults.
-fn discovery(line: Line<'_>) -> Line<'_> {
+/// The options of TLS are not built, and at their defaults.
+fn discovery<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
+    let discovery = &config.bootstrap.discovery;
     let settings = Settings::defaults();
     let mut line = line
-        .text("discovery-token", settings.text("discovery-token"))
-        .text("discovery-endpoints", settings.list("discovery-endpoints").join(","));
-    for name in [
-        "discovery-dial-timeout",
-        "discovery-request-timeout",
-        "discovery-keepalive-time",
-        "discovery-keepalive-timeout",
-    ] {
-        line = line.text(name, settings.duration(name).to_string());
-    }
+        .text("discovery-token", &discovery.token)
+        .text("discovery-endpoints", discovery.endpoints.join(","))
+        .duration("discovery-dial-timeout", discovery.dial_timeout)
+        .duration("discovery-request-timeout", discovery.request_timeout)
+        .duration("discovery-keepalive-time", discovery.keepalive_time)
+        .duration("discovery-keepalive-timeout", discovery.keepalive_timeout);
     for name in ["discovery-insecure-transport", "discovery-insecure-skip-tls-verify"] {
         line = line.value(name, settings.flag(name));
     }
-    for name in ["discovery-cert", "discovery-key", "discovery-cacert", "discovery-user"] {
+    for name in ["discovery-cert", "discovery-key", "discovery-cacert"] {
         line = line.text(name, settings.text(name));
     }
-    line
+    // etcd writes the password down with it, where it has one.
+    line.text("discovery-user", discovery.user.split(':').next().unwrap_or_default())
 }
 
 fn texts(urls: &[net::Url]) -> impl Iterator<Item = &str> {
@@ -122,6 +119,7 @@ fn texts(urls: &[net::Url]) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use crate::bootstrap::First;
     use crate::config::Config;
     use crate::logging::Logger;
     use crate::options::arguments::{Parsed, parse};
@@ -158,9 +156,12 @@ mod tests {
         let arguments: Vec<_> = OPTIONS.iter().map(|&option| option.to_owned()).collect();
         let Parsed::Settings(settings, _) = parse(&arguments) else { panic!("does not read") };
         let config = Config::new(&settings, None).expect("is right");
-        let members_of = config.bootstrap.members().expect("reads");
+        let first = First {
+            members: config.bootstrap.members().expect("reads"),
+            token: config.bootstrap.token.clone(),
+        };
         let (logger, bytes) = Logger::memory();
-        super::log(&logger, &config, Some(&members_of));
+        super::log(&logger, &config, Some(&first));
         let written = String::from_utf8(bytes.lock().expect("is free").clone()).expect("is text");
         assert_eq!(members(&written), members(ETCD));
         assert!(members(ETCD).len() > 50);

@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::check::{ADVERTISE_MISSING, check};
-use super::{AutoCompaction, ClusterState, Config};
+use super::{AutoCompaction, ClusterState, Config, Srv};
 use crate::options::arguments::{Parsed, parse};
 use crate::options::{Settings, file};
 
@@ -145,9 +145,12 @@ fn a_plain_start_has_no_problem() {
 
 #[test]
 fn discovery_takes_the_place_of_the_default_cluster() {
-    let found = problems(&["--discovery-srv=example.com"]);
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].starts_with("--discovery-srv is not built yet"));
+    let line = ["--name=a", "--discovery-srv=example.com", "--discovery-srv-name=x"];
+    assert_eq!(problems(&line), [""; 0]);
+    let bootstrap = config(&line).bootstrap;
+    assert_eq!(bootstrap.initial_cluster, "");
+    let srv = Srv { domain: "example.com".to_owned(), name: "x".to_owned() };
+    assert_eq!(bootstrap.srv, Some(srv));
 }
 
 #[test]

@@ -190,28 +190,31 @@ pub(crate) const TABLE: &[Row] = &[
         "",
         "Token of the cluster to find through a discovery service.",
     )
-    .at(&["discovery-config", "token"])
-    .not_built(),
-    clustering("discovery-endpoints", NAMES, "", "Addresses of the discovery service.")
-        .at(&["discovery-config", "client", "endpoints"])
-        .not_built(),
-    clustering("discovery-dial-timeout", DURATION, "2s", "Discovery: limit for connecting.")
-        .at(&["discovery-config", "client", "dial-timeout"])
-        .not_built(),
+    .at(&["discovery-config", "token"]),
+    clustering("discovery-endpoints", NAMES, "", "Addresses of the discovery service.").at(&[
+        "discovery-config",
+        "client",
+        "endpoints",
+    ]),
+    clustering("discovery-dial-timeout", DURATION, "2s", "Discovery: limit for connecting.").at(&[
+        "discovery-config",
+        "client",
+        "dial-timeout",
+    ]),
     clustering("discovery-request-timeout", DURATION, "5s", "Discovery: limit for a request.")
-        .at(&["discovery-config", "client", "request-timeout"])
-        .not_built(),
-    clustering("discovery-keepalive-time", DURATION, "2s", "Discovery: time between pings.")
-        .at(&["discovery-config", "client", "keepalive-time"])
-        .not_built(),
+        .at(&["discovery-config", "client", "request-timeout"]),
+    clustering("discovery-keepalive-time", DURATION, "2s", "Discovery: time between pings.").at(&[
+        "discovery-config",
+        "client",
+        "keepalive-time",
+    ]),
     clustering(
         "discovery-keepalive-timeout",
         DURATION,
         "6s",
         "Discovery: wait for a ping's answer.",
     )
-    .at(&["discovery-config", "client", "keepalive-timeout"])
-    .not_built(),
+    .at(&["discovery-config", "client", "keepalive-timeout"]),
     clustering("discovery-insecure-transport", BOOL, "true", "Discovery: connect without TLS.")
         .at(&["discovery-config", "client", "secure", "insecure-transport"])
         .not_built(),
@@ -232,17 +235,19 @@ pub(crate) const TABLE: &[Row] = &[
     clustering("discovery-cacert", TEXT, "", "Discovery: authorities to believe.")
         .at(&["discovery-config", "client", "secure", "cacert"])
         .not_built(),
-    clustering("discovery-user", TEXT, "", "Discovery: user[:password].")
-        .at(&["discovery-config", "client", "auth", "username"])
-        .not_built(),
+    clustering("discovery-user", TEXT, "", "Discovery: user[:password].").at(&[
+        "discovery-config",
+        "client",
+        "auth",
+        "username",
+    ]),
     clustering(
         "discovery-password",
         TEXT,
         "",
         "Discovery: password, when the user has none with it.",
     )
-    .at(&["discovery-config", "client", "auth", "password"])
-    .not_built(),
+    .at(&["discovery-config", "client", "auth", "password"]),
     clustering(
         "discovery-fallback",
         FALLBACK,
@@ -250,10 +255,8 @@ pub(crate) const TABLE: &[Row] = &[
         "What to do when discovery fails; exit is the only choice left.",
     )
     .no_key(),
-    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members.")
-        .not_built(),
-    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name.")
-        .not_built(),
+    clustering("discovery-srv", TEXT, "", "DNS domain whose SRV records name the members."),
+    clustering("discovery-srv-name", TEXT, "", "Suffix of the SRV records' service name."),
     clustering(
         "strict-reconfig-check",
         BOOL,
