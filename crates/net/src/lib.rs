@@ -1,4 +1,4 @@
-//! Listeners, URLs and connection limits.
+//! Listeners, URLs, connection limits, and the DNS's records of services.
 //!
 //! An operator names every door as a URL. This crate reads such URLs by the rules (and with the
 //! error texts) that etcd's users know, and turns the ones to listen on into sockets.
@@ -17,10 +17,11 @@
 //! What it never knows: HTTP, gRPC, members, options by name.
 //!
 //! Files in reading order: `url`, `escape`, `check`, `cluster`, `limit`, `listener`, `stream`,
-//! `machine`.
+//! `machine`, `dns/`.
 
 mod check;
 mod cluster;
+mod dns;
 mod escape;
 mod limit;
 mod listener;
@@ -30,6 +31,7 @@ mod url;
 
 pub use check::{BadAddress, check_advertised, check_bindable};
 pub use cluster::InitialCluster;
+pub use dns::{DnsError, SrvRecord, SrvResolver};
 pub use limit::{ConnectionLimit, DescriptorsTooFew, RESERVED_DESCRIPTORS, descriptor_limit};
 pub use listener::{BindError, BoundSocket, Connection, Listener, LocalAddress, SocketOptions};
 pub use machine::default_host;

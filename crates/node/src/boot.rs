@@ -1,5 +1,6 @@
 //! From a data directory, empty or not, to a drive that is ready to step.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,10 @@ use crate::standing::Standing;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Bootstrap, Fatal, Options, force};
+
+/// Bytes of requests that a leader takes before they are committed: where others do not answer, its
+/// memory must not grow without bound.
+const UNCOMMITTED: Option<NonZeroU64> = NonZeroU64::new(256 << 20);
 
 /// How often what is left of a long lease is written down, where that is wanted.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(300);
@@ -361,6 +366,9 @@ impl Boot<'_> {
         raft::Config {
             election_tick: self.options.election_ticks,
             pre_vote: self.options.pre_vote,
+            // Half of etcd's: where votes are split it is asked again soon.
+            election_jitter: Some((self.options.election_ticks / 2).max(1)),
+            max_uncommitted_size: UNCOMMITTED,
             seed: id.get() ^ self.world.clock.unix().as_nanos() as u64,
             ..raft::Config::new(id)
         }

@@ -170,6 +170,12 @@ impl Decoder {
         }
     }
 
+    /// Whether all that was fed has been taken.
+    #[cfg(test)]
+    pub(crate) fn is_between_messages(&self) -> bool {
+        self.buffer.is_empty() && self.entries.is_none()
+    }
+
     fn next_message(&mut self) -> Result<Taken, CodecError> {
         let Some(bytes) = self.sized(0)? else { return Ok(Taken::Nothing) };
         let message = Message::decode(bytes).map_err(malformed)?;
@@ -357,7 +363,15 @@ mod tests {
         assert_eq!(feed(Kind::MsgApp, &many(1000)), Ok(()), "it waits for them");
         let bad = [&2_u64.to_be_bytes()[..], &[0xff, 0xff]].concat();
         assert!(matches!(feed(Kind::Message, &bad), Err(CodecError::Malformed(_))));
-        // Any bytes at all: an error or patience, no panic.
+        // Any bytes at all: an error or patience, no panic. That goes for damaged messages too.
+        let mut good = (BytesMut::new(), BytesMut::new());
+        for message in [append(3, 2, 10, 2), append(3, 3, 12, 1), append(3, 3, 13, 3)] {
+            Encoder::new(Kind::Message).encode(&message, &mut good.0);
+        }
+        let mut encoder = Encoder::new(Kind::MsgApp);
+        for message in [append(3, 2, 10, 2), append(3, 3, 12, 1), append(3, 3, 13, 3)] {
+            encoder.encode(&message, &mut good.1);
+        }
         let mut state = 1_u64;
         for _ in 0..20_000 {
             let mut bytes = Vec::new();
@@ -368,6 +382,12 @@ mod tests {
             state = state.wrapping_add(0x9e37_79b9);
             let _ = feed(Kind::MsgApp, &bytes);
             let _ = feed(Kind::Message, &bytes);
+            for (kind, good) in [(Kind::Message, &good.0), (Kind::MsgApp, &good.1)] {
+                let mut damaged = good.to_vec();
+                let at = (state >> 20) as usize % damaged.len();
+                damaged[at] = (state >> 50) as u8;
+                let _ = feed(kind, &damaged);
+            }
         }
     }
 }

@@ -19,7 +19,6 @@ use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 use proto::raftpb::{Message, MessageType};
 use serde::Deserialize;
 use serde_json::json;
-use state::Rejected;
 use tokio::sync::Notify;
 
 use crate::codec::Kind;
@@ -304,7 +303,7 @@ async fn receive(shared: &Shared, node: &Node, mut body: Incoming) -> Result<(),
 }
 
 /// The message in front of the db file, once it is there whole.
-fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
+pub(crate) fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
     let refused = |text: &str| Refusal::from(error(StatusCode::BAD_REQUEST, text));
     let Some(len) = head.first_chunk::<8>() else { return Ok(None) };
     let len = u64::from_be_bytes(*len);
@@ -411,10 +410,10 @@ async fn promote(node: &Node, path: &str) -> Reply {
     match node.promote_member(id).await {
         Ok(members) => reply(StatusCode::OK, "application/json", list(&members)),
         // The one who forwards looks for these texts.
-        Err(node::Error::Rejected(Rejected::MemberNotFound)) => {
+        Err(node::Error::Rejected(node::Rejected::MemberNotFound)) => {
             error(StatusCode::NOT_FOUND, "membership: ID not found")
         }
-        Err(node::Error::Rejected(failure @ Rejected::MemberNotLearner)) => {
+        Err(node::Error::Rejected(failure @ node::Rejected::MemberNotLearner)) => {
             error(StatusCode::PRECONDITION_FAILED, &format!("membership: {failure}"))
         }
         Err(failure @ node::Error::LearnerNotReady) => {

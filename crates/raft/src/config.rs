@@ -67,6 +67,9 @@ pub struct Config {
     /// down: it could no longer commit without the others, and they are better off without it
     /// (etcd #13527).
     pub step_down_on_stall: bool,
+    /// Keep the events of the TLA+ specification until [`crate::RawNode::take_trace`] takes them.
+    /// There is no bound: whoever asks for them must take them.
+    pub trace: bool,
 }
 
 impl Config {
@@ -93,6 +96,7 @@ impl Config {
             disable_conf_change_validation: false,
             step_down_on_removal: true,
             step_down_on_stall: true,
+            trace: false,
         }
     }
 

@@ -73,6 +73,23 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # When the connection to the leader drops
+//!
+//! An election need not wait for the timer then. The driver of each follower
+//!
+//! 1. calls [`RawNode::forget_leader`] at once: it will grant a pre-vote from now on;
+//! 2. calls [`RawNode::pre_campaign`] after `rank` times some 25 ms, if there is no leader and no
+//!    new term by then; `rank` is its place among the voters without the lost leader, so that two
+//!    hardly ever campaign at once; and, if there is still no leader, twice more, in turn with the
+//!    others, against votes that were split all the same;
+//! 3. calls [`RawNode::remember_leader`] if the connection is back before anything came of it.
+//!
+//! It is safe at any time, since it only shortens the wait before a pre-vote. And a healthy leader
+//! keeps its office while a link flaps: whoever hears of it refuses ([`Config::check_quorum`] must
+//! be on, everywhere), so as long as fewer than a majority have lost it, the question is asked in
+//! vain, and a question raises no term. Links that flap in turn, within less time than an answer
+//! is on its way, are not covered: an answer may then be counted by the next question.
+//!
 //! # What it never knows
 //!
 //! No clock, disk, socket, thread or ambient chance (`no_std` enforces it); no encoding; what an
@@ -105,11 +122,11 @@
 //! | one definition of "leave joint", and the result is checked at propose | two, form only | a change that passes and then fails stops every replica | `hole_5_6` |
 //! | snapshot and entries in one append: snapshot first; no snapshot to send is "later" | undefined; panic | both happen | `hole_5_7` |
 //! | a conf change from before a received snapshot is not applied on top of its configuration | applied, which fails or corrupts it | with asynchronous storage an apply may be under way | `a_conf_change_from_before_a_snapshot` |
-//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them | `a_deposed_leader_answers_nothing`, `reads_beyond_the_bound_are_dropped` |
-//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once | `a_lease_ends_with_a_transfer` |
-//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | it commits no more without the others (etcd #13527) | `a_leader_whose_disk_stalls_steps_down` |
-//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides | `a_member_that_lost_its_log`, `a_member_that_contradicts_the_leader` |
-//! | a member that denies what it has acknowledged is probed anew | asked the same for ever | so a lost log is repaired | `a_member_that_lost_its_log_is_repaired` |
+//! | reads of an earlier leadership are dropped, pending ones are bounded | kept, unbounded | memory, and nobody waits for them | `a_deposed_leader_answers_nothing`, `etcd_12680_reads_beyond_the_bound_are_dropped` |
+//! | lease-based reads end with the first `TimeoutNow` of a term | go on | the target may be elected at once | `openraft_1747_a_lease_ends_with_a_transfer` |
+//! | a leader of several whose storage stalls for an election timeout steps down | leads for ever | it commits no more without the others (etcd #13527) | `etcd_13527_a_leader_whose_disk_stalls_steps_down` |
+//! | a lost log, a contradicted committed entry, failing storage: [`Fatal`] | panic | a driver decides | `raft_25_a_member_that_lost_its_log`, `openraft_1892_a_member_that_contradicts_the_leader` |
+//! | a member that denies what it has acknowledged is probed anew | asked the same for ever | so a lost log is repaired | `raft_104_a_member_that_lost_its_log` |
 //! | what was applied counts as committed at a restart | an applied index beyond the stored commit index panics | a state machine may be saved when a commit index is not | `what_was_applied_is_committed_at_a_restart` |
 //! | entries of an append are checked to be consecutive, with rising terms | trusted | peers cannot break the log | `appends_that_no_leader_can_have_sent` |
 //! | a message of term zero is old news | taken for a local call, in any term | nothing that comes from outside is local | `a_message_of_term_zero_is_old_news` |
@@ -120,7 +137,7 @@
 //! keeps; `config` `error`; `quorum` `quorum/majority` `quorum/joint` the arithmetic;
 //! `tracker` `tracker/progress` `tracker/inflights` the members; `conf_changer`; `log_unstable`
 //! `log`; `read_only`; `raft` and `raft/*` the roles; `ready` `raw_node` `status` the door;
-//! `describe` traces.
+//! `describe` what scripts print; `trace` events for the TLA+ specification.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -146,6 +163,7 @@ mod ready;
 mod rng;
 mod status;
 mod storage;
+mod trace;
 mod tracker;
 mod types;
 
@@ -168,6 +186,7 @@ pub use ready::{AppendTicket, ApplyTicket, PendingAppend, Ready, StorageAppend, 
 pub use status::Status;
 pub use storage::mem::MemStorage;
 pub use storage::{Snapshot, SnapshotMeta, Storage};
+pub use trace::{TraceEvent, TraceKind};
 pub use tracker::Config as Membership;
 pub use tracker::progress::{Progress, ProgressState};
 pub use types::{EntryId, HardState, LogIndex, NodeId, NodeSet, SoftState, StateRole, Term};

@@ -168,7 +168,7 @@ mod tests {
     proptest! {
         /// openraft #1802: an optimised order of the acknowledgements, and a commit without quorum.
         #[test]
-        fn committed_index_is_what_counting_says(
+        fn openraft_1802_the_committed_index_is_what_counting_says(
             incoming in proptest::collection::btree_set(1u64..14, 0..12),
             outgoing in proptest::collection::btree_set(1u64..14, 0..12),
             acked in proptest::collection::btree_map(1u64..14, 0u64..20, 0..14),

@@ -21,6 +21,7 @@ use crate::message::{Body, Message};
 use crate::read_only::{ReadOnly, ReadRequest, ReadState};
 use crate::rng::SplitMix64;
 use crate::storage::Storage;
+use crate::trace::{TraceEvent, TraceKind};
 use crate::tracker::Tracker;
 use crate::tracker::progress::Progress;
 use crate::types::{HardState, LogIndex, NodeId, SoftState, StateRole, Term};
@@ -34,6 +35,8 @@ pub(crate) struct Raft<P, S> {
     pub(crate) vote: Option<NodeId>,
     pub(crate) role: StateRole,
     pub(crate) leader: Option<NodeId>,
+    /// The leader of this term that was forgotten and not heard of since.
+    forgotten: Option<NodeId>,
     pub(crate) is_learner: bool,
     pub(crate) log: RaftLog<P, S>,
     pub(crate) tracker: Tracker,
@@ -72,6 +75,8 @@ pub(crate) struct Raft<P, S> {
     rng: SplitMix64,
 
     pub(crate) fatal: Option<Fatal>,
+    /// `None`: nothing is kept.
+    pub(crate) trace: Option<Vec<TraceEvent<P>>>,
     pub(crate) config: Config,
 }
 
@@ -106,6 +111,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             vote: hard_state.vote,
             role: StateRole::Follower,
             leader: None,
+            forgotten: None,
             is_learner: tracker.peers.get(config.id).is_some_and(Progress::is_learner),
             log,
             tracker,
@@ -126,9 +132,12 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             randomized_election_timeout: 0,
             rng: SplitMix64::new(config.seed, config.id.get()),
             fatal: None,
+            trace: None,
             config,
         };
         node.become_follower(node.term, None);
+        node.trace = node.config.trace.then(Vec::new);
+        node.trace_start();
         Ok(node)
     }
 
@@ -183,6 +192,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     }
 
     fn route(&mut self, message: Message<P>) {
+        self.trace_send(&message);
         if message.body.waits_for_append() {
             self.gated.push(message);
         } else {
@@ -199,6 +209,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             self.vote = None;
         }
         self.leader = None;
+        self.forgotten = None;
         self.election_elapsed = 0;
         self.heartbeat_elapsed = 0;
         self.stalled_elapsed = 0;
@@ -227,6 +238,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.reset(term);
         self.leader = leader;
         self.role = StateRole::Follower;
+        self.trace(|_| TraceKind::BecomeFollower);
     }
 
     /// Takes a message in.
@@ -234,6 +246,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         if let Some(fatal) = self.halted() {
             return Err(fatal.clone().into());
         }
+        self.trace(|_| TraceKind::Receive(message.clone()));
         let result = self.step_by_term(message);
         if let Err(StepError::Fatal(fatal)) = &result {
             self.fail(fatal.clone());
@@ -335,6 +348,11 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             election::Campaign::Election
         };
         self.start_campaign(kind)
+    }
+
+    /// The same, with a pre-vote in any case.
+    pub(crate) fn pre_campaign(&mut self) -> Result<(), CampaignRefused> {
+        self.start_campaign(election::Campaign::PreElection)
     }
 
     /// A call that takes no reads or proposals from a node that has stopped.

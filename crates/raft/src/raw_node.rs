@@ -16,6 +16,7 @@ use crate::ready::{
 };
 use crate::status::Status;
 use crate::storage::Storage;
+use crate::trace::{TraceEvent, TraceKind};
 use crate::types::{HardState, LogIndex, NodeId, SoftState, StateRole};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -81,6 +82,13 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// Starts an election now, without waiting for a timeout.
     pub fn campaign(&mut self) -> Result<(), CampaignRefused> {
         self.raft.campaign()
+    }
+
+    /// Asks now whether an election could be won, and starts it only if so: a pre-vote whatever
+    /// [`Config::pre_vote`] says, for campaigns on a suspicion, which must not cost a healthy
+    /// leader its term.
+    pub fn pre_campaign(&mut self) -> Result<(), CampaignRefused> {
+        self.raft.pre_campaign()
     }
 
     /// Proposes an entry. `Ok` means that it was taken into a leader's log or sent to the leader,
@@ -184,9 +192,18 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
 
     /// On a follower: acts as if it had never heard of the leader of this term, so that it grants
     /// a pre-vote, and may start one, before the election timeout. Safe at any time; meant for the
-    /// moment when the connection to the leader drops. No effect with lease-based reads.
+    /// moment when the connection to the leader drops, see the crate's documentation. No effect
+    /// with lease-based reads.
     pub fn forget_leader(&mut self) {
         self.raft.forget_leader();
+    }
+
+    /// Undoes [`RawNode::forget_leader`] if it was `id` that was forgotten and no new term has
+    /// begun: for the moment when the connection to it is back.
+    pub fn remember_leader(&mut self, id: NodeId) {
+        if self.raft.halted().is_none() {
+            self.raft.remember_leader(id);
+        }
     }
 
     /// Tells a leader that a message to `id` was likely lost.
@@ -231,6 +248,7 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
         ready.messages.append(&mut self.raft.messages);
         ready.apply = self.next_apply()?;
         ready.append = self.next_append(ready.apply.as_ref());
+        self.raft.trace(|_| TraceKind::Ready);
         Ok(())
     }
 
@@ -370,6 +388,11 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// The appends that were handed out and not reported done, oldest first.
     pub fn pending_appends(&self) -> impl ExactSizeIterator<Item = &PendingAppend<P>> {
         self.appends.iter()
+    }
+
+    /// Takes the events that were kept since the last time; empty without [`Config::trace`].
+    pub fn take_trace(&mut self) -> Vec<TraceEvent<P>> {
+        self.raft.trace.as_mut().map(core::mem::take).unwrap_or_default()
     }
 
     /// Why the node has failed, if it has. A node that [`Fatal::halts`] does nothing more.

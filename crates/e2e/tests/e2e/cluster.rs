@@ -7,6 +7,7 @@ mod ctl;
 mod failover;
 mod lease;
 mod load;
+mod memory;
 mod mixed;
 mod survive;
 mod watcher;

@@ -60,6 +60,9 @@ impl Drive {
         if views.members.is_removed(state::MemberId(message.from.get())) {
             return;
         }
+        if matches!(message.body, Body::PreVote { .. } | Body::Vote { .. }) {
+            self.let_ask();
+        }
         let (from, name) = (message.from, message.body.name());
         match self.parts.raft.step(message) {
             Ok(()) | Err(StepError::Dropped(_)) => {}

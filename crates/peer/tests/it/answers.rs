@@ -7,6 +7,7 @@ use std::time::Duration;
 use node::Node;
 use proto::Message as _;
 use proto::raftpb;
+use tokio::time::Instant;
 
 use crate::member::{Member, PATIENCE, until};
 
@@ -283,7 +284,7 @@ fn who_says_nothing_for_five_seconds_is_not_waited_for() {
         "POST /raft HTTP/1.1\r\nHost: m\r\n{}Content-Length: 100\r\n\r\nhalf",
         headers.concat()
     );
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     half.write_all(request.as_bytes()).expect("it is taken");
     let mut answer = Vec::new();
     half.read_to_end(&mut answer).expect("it is closed");

@@ -1,11 +1,12 @@
 //! Several members.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::{AskError, Bootstrap, MemberId, Peers as _};
 use proto::Message as _;
 use proto::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest};
 use proto::raftpb;
+use tokio::time::Instant;
 
 use crate::answers::{ask, signed};
 use crate::member::{Directory, Member, TOKEN, runtime, socket, until};
@@ -118,7 +119,6 @@ fn another_member_leads_soon_after_the_leader_is_lost() {
     members[0].put("k", "v").expect("somebody leads");
     // Ten ticks of 50 ms, and up to nine more by chance, is what waiting would have taken; the
     // time that the member took to stop is in here as well.
-    println!("another member led after {took:?}");
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use env::{RealClock, RealDisk};
@@ -11,6 +11,7 @@ use net::{BoundSocket, ConnectionLimit, SocketOptions, Url};
 use node::{AutoCompaction, Bootstrap, Node, Options, Running, World};
 use peer::{Identity, Server, Transport};
 use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RangeRequest};
+use tokio::time::Instant;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const TOKEN: &str = "a-token";
@@ -194,11 +195,17 @@ impl Drop for Member {
     }
 }
 
+/// Lets other threads go on.
+#[expect(clippy::disallowed_methods, reason = "members do not wake their tests")]
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(5));
+}
+
 /// Waits for something that must come to be.
 pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "waited for {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        pause();
     }
 }

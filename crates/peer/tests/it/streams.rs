@@ -3,15 +3,16 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::{Bootstrap, Peers as _};
 use proto::Message as _;
 use proto::raftpb::{Message, MessageType};
+use tokio::time::Instant;
 
 use crate::answers::signed;
 use crate::fake::Fake;
-use crate::member::{Directory, Member, PATIENCE, TOKEN, socket, until};
+use crate::member::{Directory, Member, PATIENCE, TOKEN, pause, socket, until};
 
 /// A member whose two others are fakes, and their ids.
 struct Scene {
@@ -176,15 +177,16 @@ fn what_is_heard_is_answered_by_post_until_there_is_a_stream() {
     // Where it has nothing to say it shows that it is there.
     let mut quiet = Body::dial(&scene.member, "message", scene.ids[1]);
     let mut dense = Body::dial(&scene.member, "msgapp", scene.ids[0]);
-    let done = AtomicBool::new(false);
+    let done = &AtomicBool::new(false);
+    let scene = &scene;
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
+        let begun = Instant::now();
+        scope.spawn(move || {
+            while !done.load(Ordering::SeqCst) && begun.elapsed() < PATIENCE {
                 scene.fakes[0].tell(&scene.heartbeat(0, 7));
-                std::thread::sleep(Duration::from_millis(20));
+                pause();
             }
         });
-        let begun = Instant::now();
         let signs = quiet.messages();
         let [sign] = &signs[..] else { panic!("{signs:?}") };
         assert_eq!(sign.r#type, Some(MessageType::MsgHeartbeat as i32));

@@ -6,6 +6,7 @@ use crate::error::{CampaignRefused, DropReason, Fatal, StepError};
 use crate::message::{Body, Message};
 use crate::quorum::VoteResult;
 use crate::storage::Storage;
+use crate::trace::TraceKind;
 use crate::types::{EntryId, NodeId, StateRole, Term};
 
 /// The kinds of campaign.
@@ -81,6 +82,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.reset(self.term.next());
         self.vote = Some(self.id);
         self.role = StateRole::Candidate;
+        self.trace(|_| TraceKind::BecomeCandidate);
     }
 
     /// Changes no term and no vote: nothing has happened yet. But the leader and the votes of an
@@ -103,6 +105,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         // There may be a conf change in the tail that is not committed yet. Looking for it could
         // be slow; refusing new ones until the tail is applied cannot be wrong.
         self.pending_conf_index = last;
+        self.trace(|_| TraceKind::BecomeLeader);
         // An entry of its own term: only by this can it commit what it has inherited (paper 5.4.2)
         // and learn what was committed before it (paper 8). Weighs nothing, is never refused.
         self.append_entries([EntryBody::Empty]);

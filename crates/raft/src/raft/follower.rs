@@ -17,6 +17,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             // Even if we reject what it says, it lives (redpanda #30817).
             self.election_elapsed = 0;
             self.leader = Some(from);
+            self.forgotten = None;
         }
         match message.body {
             Body::Append { prev, entries, commit } => {
@@ -109,7 +110,20 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     /// a reason to campaign. Ours is a reason too, once the connection to the leader has dropped.
     pub(crate) fn forget_leader(&mut self) {
         if self.role == StateRole::Follower && self.config.read_only != ReadOnlyOption::LeaseBased {
-            self.leader = None;
+            self.forgotten = self.leader.take().or(self.forgotten);
+        }
+    }
+
+    /// The connection to the forgotten leader is back, so it lives: protects it again. Otherwise
+    /// until its next heartbeat anybody else who loses it would find an ally here, and two links
+    /// that flap one after the other could unseat it.
+    ///
+    /// Safe, since it was forgotten in this very term, and who leads a term never changes; whether
+    /// it still does, the timer finds out.
+    pub(crate) fn remember_leader(&mut self, id: NodeId) {
+        let waits = matches!(self.role, StateRole::Follower | StateRole::PreCandidate);
+        if waits && self.forgotten == Some(id) {
+            self.become_follower(self.term, Some(id));
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error::{DropReason, Fatal, StepError, StorageError};
 use crate::message::{Body, Message};
 use crate::read_only::{ReadOnlyOption, ReadRequest, ReadState};
 use crate::storage::Storage;
+use crate::trace::TraceKind;
 use crate::tracker::progress::ProgressState;
 use crate::types::{EntryId, LogIndex, NodeId};
 use alloc::vec::Vec;
@@ -66,6 +67,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
 
     pub(super) fn append_entries(&mut self, bodies: impl IntoIterator<Item = EntryBody<P>>) {
         for body in bodies {
+            self.trace_append(&body);
             self.log.append(self.term, body);
         }
         // The leader counts itself when the entries are on its disk, not before.
@@ -148,7 +150,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     /// Whether the commit index moved; the caller then tells everybody.
     pub(super) fn maybe_commit(&mut self) -> Result<bool, Fatal> {
         let index = self.tracker.committed();
-        self.log.maybe_commit(EntryId { term: self.term, index })
+        let moved = self.log.maybe_commit(EntryId { term: self.term, index });
+        self.trace(|_| TraceKind::Commit);
+        moved
     }
 
     fn handle_append_accepted(&mut self, from: NodeId, index: LogIndex) -> Result<(), StepError> {

@@ -6,6 +6,7 @@ use crate::conf_changer::{self, Changer};
 use crate::entry::{EntryBody, Payload};
 use crate::error::{ConfChangeError, Fatal, StartError};
 use crate::storage::Storage;
+use crate::trace::TraceKind;
 use crate::tracker::progress::Progress;
 use crate::tracker::{Config, Peers, Tracker};
 use crate::types::{LogIndex, NodeId, StateRole, Term};
@@ -20,6 +21,9 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
             let EntryBody::ConfChange(change) = body else { continue };
             if self.config.disable_conf_change_validation || self.can_propose(change) {
                 self.pending_conf_index = last + at as u64 + 1;
+                if !change.changes().is_empty() {
+                    self.trace(|_| TraceKind::ChangeConf(change.changes().to_vec()));
+                }
             } else {
                 *body = EntryBody::Refused;
             }
@@ -73,6 +77,7 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
     }
 
     pub(super) fn switch_config(&mut self, config: Config, peers: Peers) -> Result<(), Fatal> {
+        self.trace(|_| TraceKind::ApplyConfChange(config.voters.incoming.clone()));
         self.tracker.config = config;
         self.tracker.peers = peers;
         let own = self.tracker.peers.get(self.id).map(Progress::is_learner);

@@ -370,7 +370,7 @@ mod tests {
 
     /// raft #149: `next` at or below `match` after a snapshot older than what is acknowledged.
     #[test]
-    fn a_snapshot_keeps_match_below_next() {
+    fn raft_149_a_snapshot_keeps_match_below_next() {
         let mut p = progress(Replicate, 15, 16);
         p.become_snapshot(LogIndex(10));
         assert_eq!(ends(&p), (15, 16));

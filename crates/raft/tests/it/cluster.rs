@@ -1,13 +1,18 @@
 //! Several members and the network between them: in order, at once, and with cuts.
 
 use crate::harness::{Member, Payload, id, storage, voters};
-use raft::{Body, ConfState, Config, Entry, EntryBody, EntryId, MemStorage, Message, StateRole};
-use std::collections::BTreeSet;
+use raft::{
+    Body, ConfState, Config, Entry, EntryBody, EntryId, MemStorage, Message, StateRole,
+    StorageApply,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct Cluster {
     members: Vec<Member>,
     /// From whom to whom nothing arrives.
     cut: BTreeSet<(u64, u64)>,
+    /// Members that do not get to apply anything, and what waits there.
+    lagging: BTreeMap<u64, Vec<StorageApply<Payload>>>,
 }
 
 /// Settings of a classic group, without what etcd has added: what the paper's sections are about.
@@ -57,7 +62,7 @@ impl Cluster {
 
     /// Members with the ids 1, 2 and so on.
     pub(crate) fn of(members: Vec<Member>) -> Self {
-        Self { members, cut: BTreeSet::new() }
+        Self { members, cut: BTreeSet::new(), lagging: BTreeMap::new() }
     }
 
     pub(crate) fn get(&mut self, n: u64) -> &mut Member {
@@ -83,11 +88,32 @@ impl Cluster {
         self.cut.clear();
     }
 
+    /// From now on a member writes its log and applies nothing.
+    pub(crate) fn lag(&mut self, n: u64) {
+        self.lagging.entry(n).or_default();
+    }
+
+    /// A member stops and starts on what it has stored and applied.
+    pub(crate) fn restart(&mut self, n: u64, config: Config) {
+        if let Some(waiting) = self.lagging.get_mut(&n) {
+            waiting.clear();
+        }
+        let before = self.get(n);
+        let disk = before.node.storage().clone();
+        let applied = before.applied_index();
+        let entries = std::mem::take(&mut before.applied);
+        *before = Member::new(Config { applied, ..config }, disk);
+        before.applied = entries;
+    }
+
     /// Lets all do what they have to do and takes what they send.
     pub(crate) fn collect(&mut self) -> Vec<Message<Payload>> {
         let mut messages = Vec::new();
-        for member in &mut self.members {
-            member.settle();
+        for (n, member) in (1..).zip(&mut self.members) {
+            match self.lagging.get_mut(&n) {
+                Some(waiting) => waiting.extend(member.settle_without_applying()),
+                None => member.settle(),
+            }
             messages.append(&mut member.outbox);
         }
         messages.retain(|m| !self.cut.contains(&(m.from.get(), m.to.get())));

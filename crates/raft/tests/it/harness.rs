@@ -109,6 +109,19 @@ impl Member {
         }
     }
 
+    /// Does everything but apply; gives what is to be applied.
+    pub(crate) fn settle_without_applying(&mut self) -> Vec<StorageApply<Payload>> {
+        let mut waiting = Vec::new();
+        while self.node.has_ready() {
+            let (append, apply) = self.ready();
+            if let Some(append) = append {
+                self.append(append);
+            }
+            waiting.extend(apply);
+        }
+        waiting
+    }
+
     pub(crate) fn hard_state(&self) -> HardState {
         self.node.status().hard_state
     }

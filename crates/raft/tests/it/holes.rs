@@ -137,7 +137,7 @@ fn hole_5_2_a_restarted_member_campaigns_with_the_configuration_that_was_in_forc
 
 /// 5.3: also a voter alone does not know what is committed before it commits in its own term.
 #[test]
-fn hole_5_3_a_restarted_voter_alone_does_not_read_in_the_past() {
+fn hole_5_3_raft_105_a_restarted_voter_alone_does_not_read_in_the_past() {
     let mut member = Member::new(full(1), storage(voters(&[1])));
     member.node.campaign().unwrap();
     member.settle();
@@ -390,7 +390,7 @@ fn a_conf_change_from_before_a_snapshot_does_not_touch_its_configuration() {
 
 /// A leader with a dead disk keeps office for ever, since heartbeats need no disk (etcd #13527).
 #[test]
-fn a_leader_whose_disk_stalls_steps_down() {
+fn etcd_13527_a_leader_whose_disk_stalls_steps_down() {
     let mut cluster = Cluster::new(3, full);
     cluster.elect(1);
     cluster.get(1).node.propose(b"a".to_vec()).unwrap();
@@ -421,7 +421,7 @@ fn a_leader_whose_disk_stalls_steps_down() {
 /// A wiped or restored member under its old name (raft #25, etcd #13509, #20269): it says so, and
 /// neither votes nor campaigns, since it may have promised what it no longer knows.
 #[test]
-fn a_member_that_lost_its_log_says_so_and_stays_out_of_elections() {
+fn raft_25_a_member_that_lost_its_log_says_so_and_stays_out_of_elections() {
     let mut cluster = Cluster::new(3, plain);
     cluster.elect(1);
     cluster.propose(1, "a");
@@ -464,7 +464,7 @@ fn a_member_that_lost_its_log_says_so_and_stays_out_of_elections() {
 
 /// The leader finds out, and repairs it: by entries, or by a snapshot if they are gone.
 #[test]
-fn a_member_that_lost_its_log_is_repaired_by_the_same_leader() {
+fn raft_104_a_member_that_lost_its_log_is_repaired_by_the_same_leader() {
     for compacted in [false, true] {
         let mut cluster = Cluster::new(3, full);
         cluster.elect(1);
@@ -492,7 +492,7 @@ fn a_member_that_lost_its_log_is_repaired_by_the_same_leader() {
 
 /// What two members have committed must never differ; whoever finds out stops (openraft #1892).
 #[test]
-fn a_member_that_contradicts_the_leader_on_committed_entries_stops() {
+fn openraft_1892_a_member_that_contradicts_the_leader_on_committed_entries_stops() {
     let with_commit = |commit| {
         let mut disk = log_of(&[1, 1]);
         disk.set_hard_state(HardState { term: Term(1), vote: None, commit: LogIndex(commit) });

@@ -2,6 +2,8 @@
 
 mod arbitrary;
 mod cluster;
+mod failover;
+mod flapping;
 mod harness;
 mod history;
 mod holes;
@@ -9,3 +11,4 @@ mod random;
 mod scripts;
 mod sections;
 mod single_voter;
+mod trace;

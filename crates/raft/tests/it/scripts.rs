@@ -4,7 +4,7 @@
 //! commit it.
 
 #[path = "../../examples/raft-script/runner/mod.rs"]
-mod runner;
+pub(crate) mod runner;
 
 use std::fs;
 use std::path::Path;

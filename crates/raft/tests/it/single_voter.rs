@@ -50,7 +50,7 @@ fn one_voter_campaigns_within_twice_the_election_timeout() {
 
 /// Nothing is committed, let alone applied, before it is on the only disk there is (etcd #14370).
 #[test]
-fn a_proposal_is_applied_only_after_its_append_is_done() {
+fn etcd_14370_a_proposal_is_applied_only_after_its_append_is_done() {
     let mut member = leader();
     member.node.propose(b"a".to_vec()).unwrap();
     let (append, apply) = member.ready();
@@ -104,7 +104,7 @@ fn proposals_made_while_an_append_is_under_way_go_into_the_next() {
 
 /// openraft #1960: the completions of two appends swapped.
 #[test]
-fn appends_reported_out_of_order_are_refused_and_nothing_happens() {
+fn openraft_1960_appends_reported_out_of_order_are_refused_and_nothing_happens() {
     let mut member = leader();
     member.node.propose(b"a".to_vec()).unwrap();
     let first = member.ready().0.unwrap();

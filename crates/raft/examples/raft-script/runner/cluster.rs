@@ -1,5 +1,6 @@
 //! Nodes with their disks and state machines, and the messages between them.
 
+use super::trace;
 use raft::{
     AppendTicket, ApplyTicket, Body, ConfState, Config, Entry, EntryBody, EntryId, HardState,
     LogIndex, MemStorage, Message, NodeId, OutOfOrder, PendingAppend, RawNode, ReadState, Ready,
@@ -142,6 +143,8 @@ pub(crate) struct Cluster {
     pub(crate) output: String,
     /// Log level `none`: nothing is printed but errors.
     pub(crate) quiet: bool,
+    /// Events for the TLA+ specification, if they are wanted.
+    pub(crate) events: Option<String>,
 }
 
 impl Node {
@@ -373,8 +376,17 @@ fn read_state(state: &ReadState<Payload>) -> String {
 
 impl Cluster {
     pub(crate) fn node(&mut self, id: u64) -> Result<&mut Node, String> {
+        // Whatever happens next happens after what has happened at any node so far.
+        self.take_events();
         let at = (id as usize).checked_sub(1);
         at.and_then(|at| self.nodes.get_mut(at)).ok_or_else(|| format!("there is no node {id}"))
+    }
+
+    pub(crate) fn take_events(&mut self) {
+        let Some(events) = &mut self.events else { return };
+        for node in &mut self.nodes {
+            events.extend(node.raft.take_trace().iter().map(trace::line));
+        }
     }
 
     pub(crate) fn print(&mut self, text: &str) {

@@ -151,6 +151,10 @@ fn add_nodes(cluster: &mut Cluster, command: &Command) -> Result<(), String> {
             }
         }
     }
+    config.trace = cluster.events.is_some();
+    if config.trace && (asynchronous || config.pre_vote) {
+        return Err("the TLA+ specification knows neither prevote nor async-storage-writes".into());
+    }
     // Zero means "like the messages" here.
     config.max_committed_size_per_ready = max_committed.or(config.max_size_per_msg);
     config.apply_unstable = !asynchronous;

@@ -212,7 +212,7 @@ fn a_candidate_follows_the_leader_of_its_term() {
 /// Paper 5.2: timeouts are chosen at random from a fixed interval, so that split votes are rare.
 /// Each value comes up, about equally often, and members with one seed differ (etcd #10483).
 #[test]
-fn election_timeouts_are_spread_over_the_interval() {
+fn etcd_10483_election_timeouts_are_spread_over_the_interval() {
     let mut counts = [0u32; 10];
     let mut member = follower();
     for _ in 0..2000 {

@@ -153,7 +153,7 @@ fn an_automatic_joint_configuration_ends_by_itself() {
 
 /// etcd #12136: the leader that was to end it is gone; its successor does.
 #[test]
-fn the_next_leader_ends_a_joint_configuration_that_was_left_open() {
+fn etcd_12136_the_next_leader_ends_a_joint_configuration_that_was_left_open() {
     use ConfChangeKind::{AddNode, RemoveNode};
     let mut cluster = group(&[1, 2, 3], 4, full);
     cluster.elect(1);
@@ -176,7 +176,7 @@ fn the_next_leader_ends_a_joint_configuration_that_was_left_open() {
 /// etcd #14538: while the lead is being handed over nothing can be proposed, the end of a joint
 /// configuration neither; it is when the transfer is given up.
 #[test]
-fn a_transfer_delays_the_end_of_a_joint_configuration() {
+fn etcd_14538_a_transfer_delays_the_end_of_a_joint_configuration() {
     let mut cluster = group(&[1, 2], 3, full);
     cluster.elect(1);
     let add = [(ConfChangeKind::AddNode, 3)];

@@ -58,7 +58,7 @@ fn a_follower_gets_its_index_from_the_leader() {
 /// Thesis 6.4, step 1 (etcd #7331, #12680): not before the leader has committed in its term; such
 /// reads wait and are not lost.
 #[test]
-fn a_read_waits_for_the_first_commit_of_the_term() {
+fn etcd_7331_a_read_waits_for_the_first_commit_of_the_term() {
     let mut cluster = Cluster::new(3, plain);
     cluster.elect(1);
     cluster.propose(1, "a");
@@ -104,7 +104,7 @@ fn a_deposed_leader_answers_nothing() {
 
 /// The queues are bounded, before and after the first commit of a term.
 #[test]
-fn reads_beyond_the_bound_are_dropped() {
+fn etcd_12680_reads_beyond_the_bound_are_dropped() {
     let config = |n| Config { max_pending_reads: 2, ..plain(n) };
     let dropped = Err(StepError::Dropped(DropReason::TooManyReads));
     let mut cluster = Cluster::new(3, config);
@@ -145,7 +145,7 @@ fn a_leased_read_needs_no_round() {
 /// Thesis 6.4.1 (openraft #1747): a transfer breaks leases, since its target may be elected at any
 /// moment; also when the transfer is given up, for the word to campaign may still arrive.
 #[test]
-fn a_lease_ends_with_a_transfer() {
+fn openraft_1747_a_lease_ends_with_a_transfer() {
     let config = |n| Config { read_only: ReadOnlyOption::LeaseBased, ..full(n) };
     let mut cluster = Cluster::new(3, config);
     cluster.elect(1);

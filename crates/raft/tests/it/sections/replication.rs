@@ -85,7 +85,7 @@ fn earlier_entries_are_committed_with_the_first_of_the_term() {
 /// Paper 5.4.2, figure 8 (logcabin #44): an entry of an earlier term is not committed by counting,
 /// whoever has it, but with the first entry of the leader's own term.
 #[test]
-fn entries_of_earlier_terms_are_not_committed_by_counting() {
+fn logcabin_44_entries_of_earlier_terms_are_not_committed_by_counting() {
     let mut member = leader(&[1, 2]);
     let term = member.term();
     for (index, committed) in [(1, 0), (2, 0), (3, 3)] {

@@ -102,7 +102,7 @@ fn another_target_replaces_the_first_and_the_same_does_not_renew() {
 
 /// hashicorp #696, openraft #1805: nothing of a transfer survives a change of role.
 #[test]
-fn a_change_of_role_ends_the_transfer() {
+fn hashicorp_696_a_change_of_role_ends_the_transfer() {
     let mut cluster = Cluster::new(3, plain);
     cluster.elect(1);
     cluster.isolate(1);

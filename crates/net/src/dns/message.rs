@@ -1,0 +1,178 @@
+//! DNS messages (RFC 1035) with one question, for SRV records (RFC 2782).
+
+use super::{SrvRecord, UDP_BYTES};
+
+const TYPE_SRV: u16 = 33;
+const TYPE_OPT: u16 = 41;
+const CLASS_IN: u16 = 1;
+const HEAD_BYTES: usize = 12;
+/// Flags: it is an answer; it was cut off; please ask others on our behalf.
+const ANSWER: u16 = 0x8000;
+const TRUNCATED: u16 = 0x0200;
+const RECURSION: u16 = 0x0100;
+const CODE: u16 = 0x000f;
+const NO_SUCH_NAME: u16 = 3;
+const NAME_BYTES: usize = 255;
+const LABEL_BYTES: usize = 63;
+/// More jumps than a name has labels would go in circles.
+const JUMPS: usize = 127;
+
+/// What a server has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Records(Vec<SrvRecord>),
+    /// There is no such name, or it has no such records.
+    Nothing,
+    /// It has more to say than fits.
+    Truncated,
+    /// It could not find out, or does not want to say.
+    Failure,
+}
+
+/// A question for the SRV records of a name.
+#[derive(Debug)]
+pub(super) struct Query {
+    bytes: Vec<u8>,
+    question_end: usize,
+}
+
+impl Query {
+    /// `None` where the name is no name. It ends with a dot.
+    pub(super) fn srv(id: u16, name: &str) -> Option<Query> {
+        let mut bytes = Vec::with_capacity(64);
+        // One question, no answers, no authorities, one more record: that of what we take.
+        for number in [id, RECURSION, 1, 0, 0, 1] {
+            bytes.extend(number.to_be_bytes());
+        }
+        for label in name.strip_suffix('.')?.split('.') {
+            if label.is_empty() || label.len() > LABEL_BYTES {
+                return None;
+            }
+            bytes.push(u8::try_from(label.len()).ok()?);
+            bytes.extend(label.as_bytes());
+        }
+        bytes.push(0);
+        if bytes.len() - HEAD_BYTES > NAME_BYTES {
+            return None;
+        }
+        bytes.extend(TYPE_SRV.to_be_bytes());
+        bytes.extend(CLASS_IN.to_be_bytes());
+        let question_end = bytes.len();
+        bytes.push(0);
+        for number in [TYPE_OPT, UDP_BYTES, 0, 0, 0] {
+            bytes.extend(number.to_be_bytes());
+        }
+        Some(Query { bytes, question_end })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What a message says to this query; `None` where it is no answer to it.
+    pub(super) fn answer(&self, message: &[u8]) -> Option<Answer> {
+        let mut reader = Reader { message, at: 0 };
+        let (id, flags) = (reader.number()?, reader.number()?);
+        let (questions, answers) = (reader.number()?, reader.number()?);
+        reader.skip(4)?;
+        let ours = self.bytes.get(HEAD_BYTES..self.question_end)?;
+        let question = message.get(HEAD_BYTES..self.question_end)?;
+        let same = id.to_be_bytes() == *self.bytes.get(..2)?
+            && flags & ANSWER != 0
+            && questions == 1
+            && question.eq_ignore_ascii_case(ours);
+        if !same {
+            return None;
+        }
+        reader.at = self.question_end;
+        Some(match flags & CODE {
+            NO_SUCH_NAME => Answer::Nothing,
+            0 if flags & TRUNCATED != 0 => Answer::Truncated,
+            0 => match reader.records(answers)? {
+                records if records.is_empty() => Answer::Nothing,
+                records => Answer::Records(records),
+            },
+            _ => Answer::Failure,
+        })
+    }
+}
+
+struct Reader<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let end = self.at.checked_add(length)?;
+        let taken = self.message.get(self.at..end)?;
+        self.at = end;
+        Some(taken)
+    }
+
+    fn skip(&mut self, length: usize) -> Option<()> {
+        self.take(length).map(|_| ())
+    }
+
+    fn number(&mut self) -> Option<u16> {
+        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
+    }
+
+    /// The SRV records among so many; whatever leads to them (aliases) does not matter.
+    fn records(&mut self, count: u16) -> Option<Vec<SrvRecord>> {
+        let mut records = Vec::new();
+        for _ in 0..count {
+            self.name()?;
+            let (kind, class) = (self.number()?, self.number()?);
+            self.skip(4)?;
+            let length = usize::from(self.number()?);
+            let end = self.at.checked_add(length)?;
+            if kind == TYPE_SRV && class == CLASS_IN {
+                let (priority, weight, port) = (self.number()?, self.number()?, self.number()?);
+                let target = self.name()?;
+                if self.at != end {
+                    return None;
+                }
+                records.push(SrvRecord { priority, weight, port, target });
+            } else {
+                self.skip(length)?;
+            }
+        }
+        Some(records)
+    }
+
+    /// A name, which may go on elsewhere in the message.
+    fn name(&mut self) -> Option<String> {
+        let mut name = String::new();
+        let mut after = None;
+        let mut jumps = 0;
+        loop {
+            let [length] = self.take(1)? else { return None };
+            match length >> 6 {
+                0 if *length == 0 => break,
+                0 => {
+                    let label = str::from_utf8(self.take(usize::from(*length))?).ok()?;
+                    if label.contains('.') || name.len() + label.len() > NAME_BYTES {
+                        return None;
+                    }
+                    if !name.is_empty() {
+                        name.push('.');
+                    }
+                    name.push_str(label);
+                }
+                3 => {
+                    let [low] = self.take(1)? else { return None };
+                    after.get_or_insert(self.at);
+                    self.at = usize::from(u16::from_be_bytes([length & 0x3f, *low]));
+                    jumps += 1;
+                    if jumps > JUMPS {
+                        return None;
+                    }
+                }
+                _ => return None,
+            }
+        }
+        self.at = after.unwrap_or(self.at);
+        Some(name)
+    }
+}
