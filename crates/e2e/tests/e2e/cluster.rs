@@ -8,6 +8,7 @@ mod discovery;
 mod failover;
 mod lease;
 mod load;
+mod memory;
 mod mixed;
 mod survive;
 mod watcher;
