@@ -29,6 +29,17 @@ impl Server {
         peer("etcd").map(|path| Self { name: "etcd", path })
     }
 
+    /// The newest etcd 3.6, which can be in one cluster with 3.7: `$PINTLE_PEER_3_6`, or where
+    /// `.ci/run` builds it.
+    pub fn etcd_3_6() -> Option<Self> {
+        let path = match std::env::var_os("PINTLE_PEER_3_6") {
+            Some(path) => PathBuf::from(path),
+            None => root().join("target/peers/bin-3.6.16/etcd"),
+        };
+        let path = or_skip("etcd 3.6", path.is_file().then_some(path));
+        path.map(|path| Self { name: "etcd-3.6", path })
+    }
+
     /// What we test and what we compare it with.
     pub fn both() -> Option<(Self, Self)> {
         Some((Self::pintle()?, Self::etcd()?))

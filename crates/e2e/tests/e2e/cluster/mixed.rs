@@ -27,6 +27,31 @@ fn a_cluster_of_etcd_is_replaced_by_pintle_and_back() {
     }
 }
 
+/// Of 3.6 the way back ends where the first member of pintle has raised the version of the cluster;
+/// so one of etcd stays to the end.
+#[test]
+fn a_cluster_of_etcd_3_6_takes_in_pintle_and_lets_it_go_again() {
+    let (Some(pintle), Some(etcd)) = (Server::pintle(), Server::etcd_3_6()) else { return };
+    let _alone = alone();
+    let mut cluster = Cluster::start("with-3.6", &[&etcd; 3], &LOOSE).unwrap();
+    for seed in e2e::round_seeds("cluster with 3.6", 1) {
+        let load = Load::start(&cluster, seed);
+        load.go_on_for(30);
+        for server in [&pintle, &etcd] {
+            for _ in 0..2 {
+                replace_one(&mut cluster, server, &load);
+            }
+            let leader = cluster.wait_for_leader().unwrap();
+            for to in cluster.running().into_iter().filter(|at| *at != leader) {
+                cluster.move_leader(to).unwrap();
+                load.go_on_for(20);
+            }
+        }
+        load.finish(&cluster).check("with etcd 3.6");
+        cluster.same_hash().unwrap();
+    }
+}
+
 /// Somebody of the other kind goes, the leader first of all, and one of this kind comes.
 fn replace_one(cluster: &mut Cluster, server: &Server, load: &Load) {
     let leader = cluster.wait_for_leader().unwrap();
