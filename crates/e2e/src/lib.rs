@@ -6,6 +6,7 @@
 //!     |-- Running: etcdctl, ... -------'            |
 //!     |-- Grpc: raw calls --------------------------'
 //!     '-- Cluster: several of them ----> links: a proxy before each, which cuts and delays
+//!                                        hosts: or a network namespace for each
 //! ```
 //!
 //! What holds here:
@@ -31,11 +32,12 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `cluster`, `links`, `wait`, `knobs`.
+//! `requests`, `cluster`, `links`, `hosts`, `wait`, `knobs`.
 
 mod cluster;
 mod command;
 mod grpc;
+mod hosts;
 mod knobs;
 mod links;
 mod member;
@@ -49,6 +51,7 @@ mod wait;
 pub use cluster::Cluster;
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
+pub use hosts::{Hosts, on_hosts};
 pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
 pub use programs::{Server, in_path, peer, root};

@@ -33,7 +33,7 @@ impl Cluster {
 
     /// Adds a member and starts it on nothing. It serves when this is done.
     pub fn join(&mut self, server: &Server, is_learner: bool) -> anyhow::Result<usize> {
-        let at = self.seat(server, crate::ports::free())?;
+        let at = self.seat(server, super::loopback(crate::ports::free()))?;
         self.admit(at, is_learner)?;
         self.restart_as(at, server)?;
         Ok(at)

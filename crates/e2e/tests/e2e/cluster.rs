@@ -5,9 +5,11 @@
 mod change;
 mod ctl;
 mod failover;
+mod hosts;
 mod lease;
 mod load;
 mod mixed;
+mod storm;
 mod survive;
 mod watcher;
 

@@ -18,7 +18,7 @@ use proto::etcdserverpb::{
 use sim::{Answer, History, Operation, Outcome, Replay, Request, Watcher};
 use tokio::task::JoinHandle;
 
-use super::watcher::Watching;
+use super::watcher::{Watching, seen};
 
 const CLIENTS: u64 = 6;
 const WATCHERS: usize = 2;
@@ -161,6 +161,8 @@ impl Load {
             history.operations.push(Operation { client, called, request, outcome });
         }
         let watchers = end_of_watchers(cluster, &self.shared, self.watchers, &history);
+        // Of two requests without an answer they may know which one was done.
+        history.events = watchers.iter().flat_map(seen).collect();
         let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
         Told { history, watchers, acknowledged, longest_gap, failed_twice, errors }
     }
