@@ -80,7 +80,9 @@ impl<'a> Storm<'a> {
                 self.recover();
             }
             self.strike();
+            let began = e2e::now();
             load.go_on_for(15 + self.random.index(30));
+            eprintln!("writes have gone on for {:?}", e2e::now() - began);
         }
         while !self.unwell.is_empty() {
             self.recover();
@@ -101,13 +103,14 @@ impl<'a> Storm<'a> {
         let leader = leader.filter(|_| self.random.chance(1, 2));
         let victim = leader.unwrap_or_else(|| well[self.random.index(well.len())]);
         let fault = self.faults[self.random.index(self.faults.len())];
-        eprintln!("m{victim}: {fault:?}");
+        let began = e2e::now();
         match fault {
             Dies => self.cluster.kill(victim).unwrap(),
             Stops => _ = self.cluster.stop(victim).unwrap(),
             Hangs => self.cluster.pause(victim).unwrap(),
             CutOff | Mute | Deaf | Lossy | Slow => self.spoil_lines(victim, fault),
         }
+        eprintln!("m{victim}: {fault:?} ({:?})", e2e::now() - began);
         self.unwell.insert(victim, fault);
     }
 
