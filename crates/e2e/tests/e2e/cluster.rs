@@ -8,6 +8,7 @@ mod failover;
 mod hosts;
 mod lease;
 mod load;
+mod memory;
 mod mixed;
 mod storm;
 mod survive;

@@ -15,7 +15,7 @@ use proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, compare,
     request_op,
 };
-use sim::{Answer, History, Operation, Outcome, Replay, Request, Watcher};
+use sim::{Answer, Broken, History, Operation, Outcome, Replay, Request, Watcher};
 use tokio::task::JoinHandle;
 
 use super::watcher::{Watching, seen};
@@ -137,6 +137,15 @@ impl Load {
         assert!(done.is_some(), "no {writes} writes were acknowledged within a minute");
     }
 
+    /// Reads what a member has, and says that it was asked for what the cluster has.
+    pub(crate) fn pretend_linearizable(&self, cluster: &Cluster, at: usize) -> Operation {
+        let all = e2e::everything(0);
+        let called = moment();
+        let reply = cluster.call(at, &RangeRequest { serializable: true, ..all.clone() }).unwrap();
+        let outcome = Outcome::Answered { returned: moment(), answer: reply.into() };
+        Operation { client: CLIENTS, called, request: Request::Range(all), outcome }
+    }
+
     /// Ends it, and lets every member that runs tell what is there now.
     pub(crate) fn finish(self, cluster: &Cluster) -> Told {
         self.shared.over.store(true, Ordering::Relaxed);
@@ -204,13 +213,21 @@ impl Told {
             self.longest_gap,
             self.errors,
         );
-        let replay = sim::check_linearizable(&self.history);
-        let replay = replay.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+        self.judge().unwrap_or_else(|broken| panic!("{what}: {broken}"))
+    }
+
+    /// The same, for who wants to be told what is wrong.
+    pub(crate) fn judge(&self) -> Result<Replay, Broken> {
+        let replay = sim::check_linearizable(&self.history)?;
         for watcher in &self.watchers {
-            let watched = sim::check_watch(watcher, &replay, Some(replay.revision));
-            watched.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+            sim::check_watch(watcher, &replay, Some(replay.revision))?;
         }
-        replay
+        Ok(replay)
+    }
+
+    /// Adds what somebody else was told meanwhile.
+    pub(crate) fn add(&mut self, operation: Operation) {
+        self.history.operations.push(operation);
     }
 }
 

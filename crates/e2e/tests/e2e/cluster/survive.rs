@@ -1,6 +1,7 @@
 //! Members die, hang and are cut off under load; no acknowledged write is lost, no read is stale.
 
 use e2e::{Cluster, Server};
+use sim::Rule;
 
 use super::load::Load;
 use super::{FLAGS, alone};
@@ -22,6 +23,49 @@ fn three_members_survive_kill_9_of_each_in_turn() {
         load.finish(&cluster).check("kill -9 of each in turn");
         cluster.same_hash().unwrap();
     }
+}
+
+#[test]
+fn five_members_survive_the_loss_of_two() {
+    let Some(pintle) = Server::pintle() else { return };
+    let _alone = alone();
+    let mut cluster = Cluster::start("five", &[&pintle; 5], &FLAGS).unwrap();
+    for seed in e2e::round_seeds("cluster five", 1) {
+        let load = Load::start(&cluster, seed);
+        load.go_on_for(30);
+        let leader = cluster.wait_for_leader().unwrap();
+        let other = (leader + 1) % cluster.size();
+        cluster.kill(leader).unwrap();
+        cluster.kill(other).unwrap();
+        load.go_on_for(60);
+        cluster.restart(other).unwrap();
+        cluster.restart(leader).unwrap();
+        load.go_on_for(30);
+        load.finish(&cluster).check("two of five are lost");
+        cluster.same_hash().unwrap();
+    }
+}
+
+/// What proves nothing about pintle: that the checks of this suite notice what they are for.
+#[test]
+fn a_stale_read_would_be_noticed() {
+    let Some(pintle) = Server::pintle() else { return };
+    let _alone = alone();
+    let cluster = Cluster::start("stale", &[&pintle; 3], &FLAGS).unwrap();
+    let load = Load::start(&cluster, e2e::seed("cluster stale"));
+    load.go_on_for(30);
+    let leader = cluster.wait_for_leader().unwrap();
+    let deaf = (leader + 1) % cluster.size();
+    cluster.cut_off(deaf);
+    load.go_on_for(60);
+    let stale = load.pretend_linearizable(&cluster, deaf);
+    cluster.heal();
+    load.go_on_for(30);
+    let mut told = load.finish(&cluster);
+    told.check("a member that is behind");
+    told.add(stale);
+    let broken = told.judge().expect_err("the read was stale");
+    assert_eq!(broken.rule, Rule::RealTime, "{broken}");
 }
 
 #[test]
