@@ -5,6 +5,7 @@
 mod change;
 mod ctl;
 mod failover;
+mod holder;
 mod hosts;
 mod lease;
 mod load;
