@@ -13,6 +13,7 @@ mod memory;
 mod mixed;
 mod storm;
 mod survive;
+mod teeth;
 mod watcher;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
