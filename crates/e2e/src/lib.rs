@@ -24,6 +24,7 @@
 //! | `PINTLE_BIN` | the server under test; etcd itself proves the suites | built by cargo |
 //! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
 //! | `PINTLE_PEER_3_6` | etcd 3.6 | `target/peers/bin-3.6.16/etcd` |
+//! | `PINTLE_PEER_3_5` | etcd 3.5 | `target/peers/bin-3.5.35/etcd` |
 //! | `PINTLE_CLIENTS` | folder of the clients of other languages | `target/clients` |
 //! | `PINTLE_SEED` | where all chance comes from | 1 |
 //! | `PINTLE_ROUND_SEED` | one round only, of a suite that prints such seeds | |

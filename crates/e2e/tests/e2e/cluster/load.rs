@@ -188,7 +188,7 @@ impl Load {
             leases.extend(held.records);
         }
         // Of an old leader of etcd that was cut off, leases may be over which a new one renewed.
-        if (0..cluster.size()).any(|at| cluster.member(at).name() == "etcd") {
+        if (0..cluster.size()).any(|at| cluster.member(at).name() != "pintle") {
             leases.clear();
         }
         for at in cluster.running() {

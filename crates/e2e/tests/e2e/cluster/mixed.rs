@@ -27,17 +27,28 @@ fn a_cluster_of_etcd_is_replaced_by_pintle_and_back() {
     }
 }
 
-/// Of 3.6 the way back ends where the first member of pintle has raised the version of the cluster;
-/// so one of etcd stays to the end.
 #[test]
 fn a_cluster_of_etcd_3_6_takes_in_pintle_and_lets_it_go_again() {
-    let (Some(pintle), Some(etcd)) = (Server::pintle(), Server::etcd_3_6()) else { return };
+    let Some(etcd) = Server::etcd_3_6() else { return };
+    takes_in_and_lets_go("cluster with 3.6", &etcd);
+}
+
+#[test]
+fn a_cluster_of_etcd_3_5_takes_in_pintle_and_lets_it_go_again() {
+    let Some(etcd) = Server::etcd_3_5() else { return };
+    takes_in_and_lets_go("cluster with 3.5", &etcd);
+}
+
+/// Of older etcd the way back ends where the first member of pintle has raised the version of the
+/// cluster; so one of etcd stays to the end.
+fn takes_in_and_lets_go(what: &'static str, etcd: &Server) {
+    let Some(pintle) = Server::pintle() else { return };
     let _alone = alone();
-    let mut cluster = Cluster::start("with-3.6", &[&etcd; 3], &LOOSE).unwrap();
-    for seed in e2e::round_seeds("cluster with 3.6", 1) {
+    let mut cluster = Cluster::start(etcd.name, &[etcd; 3], &LOOSE).unwrap();
+    for seed in e2e::round_seeds(what, 1) {
         let load = Load::start(&cluster, seed);
         load.go_on_for(30);
-        for server in [&pintle, &etcd] {
+        for server in [&pintle, etcd] {
             for _ in 0..2 {
                 replace_one(&mut cluster, server, &load);
             }
@@ -47,7 +58,7 @@ fn a_cluster_of_etcd_3_6_takes_in_pintle_and_lets_it_go_again() {
                 load.go_on_for(20);
             }
         }
-        load.finish(&cluster).check("with etcd 3.6");
+        load.finish(&cluster).check(what);
         cluster.same_hash().unwrap();
     }
 }
