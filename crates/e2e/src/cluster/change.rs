@@ -23,6 +23,13 @@ impl Cluster {
         anyhow::bail!("no member lists the members")
     }
 
+    /// The members as one of them knows them by itself.
+    pub fn list_of(&self, at: usize) -> anyhow::Result<Vec<Listed>> {
+        let request = MemberListRequest { linearizable: false };
+        let reply = self.call(at, &request).map_err(|status| anyhow::anyhow!("{status:?}"));
+        Ok(reply.with_context(self.context(at, "the list of"))?.members)
+    }
+
     /// The id of a member of the cluster.
     pub fn id(&self, at: usize) -> anyhow::Result<u64> {
         let url = self.peer_url(at);
