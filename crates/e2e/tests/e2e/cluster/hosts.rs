@@ -91,7 +91,7 @@ fn five_members_on_hosts_survive_a_storm() {
     }
     let mut cluster = Cluster::start_on_hosts("hosts-storm", &[&pintle; 5], &FLAGS).unwrap();
     for seed in e2e::round_seeds("cluster hosts storm", 1) {
-        Storm::new(&mut cluster, seed, &ON_HOSTS).rage(8);
+        Storm::new(&mut cluster, seed, &ON_HOSTS).rage(5);
         cluster.same_hash().unwrap();
     }
 }

@@ -41,7 +41,7 @@ fn five_members_survive_a_storm() {
     let _alone = alone();
     let mut cluster = Cluster::start("storm", &[&pintle; 5], &FLAGS).unwrap();
     for seed in e2e::round_seeds("cluster storm", 1) {
-        Storm::new(&mut cluster, seed, &BY_LINKS).rage(8);
+        Storm::new(&mut cluster, seed, &BY_LINKS).rage(5);
         cluster.same_hash().unwrap();
     }
 }
@@ -53,7 +53,7 @@ fn members_of_etcd_and_pintle_survive_a_storm() {
     let servers = [&pintle, &etcd, &pintle, &etcd, &pintle];
     let mut cluster = Cluster::start("mixed-storm", &servers, &FLAGS).unwrap();
     for seed in e2e::round_seeds("cluster mixed storm", 1) {
-        Storm::new(&mut cluster, seed, &BY_LINKS).rage(8);
+        Storm::new(&mut cluster, seed, &BY_LINKS).rage(5);
         cluster.same_hash().unwrap();
     }
 }
