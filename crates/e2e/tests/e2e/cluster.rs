@@ -11,6 +11,7 @@ mod lease;
 mod load;
 mod memory;
 mod mixed;
+mod stale;
 mod storm;
 mod survive;
 mod teeth;

@@ -9,7 +9,7 @@ use e2e::{Cluster, Server};
 use proto::etcdserverpb::PutRequest;
 
 use super::load::Load;
-use super::storm::{ON_HOSTS, Storm};
+use super::storm::{ON_HOSTS, SNAPSHOTS, Storm};
 use super::{FLAGS, alone};
 
 #[test]
@@ -89,7 +89,7 @@ fn five_members_on_hosts_survive_a_storm() {
     if !e2e::on_hosts("cluster::hosts::five_members_on_hosts_survive_a_storm", &pintle) {
         return;
     }
-    let mut cluster = Cluster::start_on_hosts("hosts-storm", &[&pintle; 5], &FLAGS).unwrap();
+    let mut cluster = Cluster::start_on_hosts("hosts-storm", &[&pintle; 5], &SNAPSHOTS).unwrap();
     for seed in e2e::round_seeds("cluster hosts storm", 1) {
         Storm::new(&mut cluster, seed, &ON_HOSTS).rage(5);
         cluster.same_hash().unwrap();

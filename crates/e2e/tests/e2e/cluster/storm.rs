@@ -31,6 +31,10 @@ pub(crate) enum Fault {
 
 use Fault::{CutOff, Deaf, Dies, Hangs, Lossy, Mute, Slow, Stops};
 
+/// Who was away for a second is sent a snapshot.
+pub(crate) const SNAPSHOTS: [&str; 4] =
+    [FLAGS[0], FLAGS[1], "--snapshot-count=100", "--snapshot-catchup-entries=20"];
+
 const BY_LINKS: [Fault; 6] = [Dies, Stops, Hangs, CutOff, Mute, Deaf];
 
 pub(crate) const ON_HOSTS: [Fault; 8] = [Dies, Stops, Hangs, CutOff, Mute, Deaf, Lossy, Slow];
@@ -39,7 +43,7 @@ pub(crate) const ON_HOSTS: [Fault; 8] = [Dies, Stops, Hangs, CutOff, Mute, Deaf,
 fn five_members_survive_a_storm() {
     let Some(pintle) = Server::pintle() else { return };
     let _alone = alone();
-    let mut cluster = Cluster::start("storm", &[&pintle; 5], &FLAGS).unwrap();
+    let mut cluster = Cluster::start("storm", &[&pintle; 5], &SNAPSHOTS).unwrap();
     for seed in e2e::round_seeds("cluster storm", 1) {
         Storm::new(&mut cluster, seed, &BY_LINKS).rage(5);
         cluster.same_hash().unwrap();
@@ -51,7 +55,7 @@ fn members_of_etcd_and_pintle_survive_a_storm() {
     let Some((pintle, etcd)) = Server::both() else { return };
     let _alone = alone();
     let servers = [&pintle, &etcd, &pintle, &etcd, &pintle];
-    let mut cluster = Cluster::start("mixed-storm", &servers, &FLAGS).unwrap();
+    let mut cluster = Cluster::start("mixed-storm", &servers, &SNAPSHOTS).unwrap();
     for seed in e2e::round_seeds("cluster mixed storm", 1) {
         Storm::new(&mut cluster, seed, &BY_LINKS).rage(5);
         cluster.same_hash().unwrap();
