@@ -7,11 +7,12 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use state::member_id;
 use tokio::runtime::Runtime;
 
 use crate::grpc::{Grpc, Status};
+use crate::hosts::Hosts;
 use crate::links::Links;
 use crate::member::Member;
 use crate::programs::Server;
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a reply may take: longer than a server gives itself.
 const LIMIT: Duration = Duration::from_secs(15);
 
+/// What cannot go wrong with hosts.
+const HOSTS_DO: &str = "what was done to a host before can be done again";
+
 /// Ids follow from it.
 const TOKEN: &str = "e2e";
 
@@ -33,11 +37,18 @@ const TOKEN: &str = "e2e";
 #[derive(Debug)]
 pub struct Cluster {
     seats: Vec<Seat>,
-    links: Links,
+    network: Network,
     flags: Vec<String>,
     runtime: Runtime,
     // Behind the members, which live in it.
     scratch: Scratch,
+}
+
+/// What lies between members.
+#[derive(Debug)]
+enum Network {
+    Links(Links),
+    Hosts(Hosts),
 }
 
 /// A member and what the cluster knows of it.
@@ -51,9 +62,24 @@ struct Seat {
 impl Cluster {
     /// Starts one member of each of these servers, and waits until all serve.
     pub fn start(name: &str, servers: &[&Server], flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(Network::Links(Links::new()), name, servers, flags)
+    }
+
+    /// As [`Cluster::start`], each on a host of its own; for what [`on_hosts`](crate::on_hosts)
+    /// runs. They are not in the order of their ids.
+    pub fn start_on_hosts(name: &str, servers: &[&Server], flags: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(Network::Hosts(Hosts::new()?), name, servers, flags)
+    }
+
+    fn start_in(
+        network: Network,
+        name: &str,
+        servers: &[&Server],
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let everybody: Vec<_> = (0..servers.len()).collect();
         let identity = |cluster: &Self, at| cluster.identity(at, &everybody, "new");
-        Self::start_with(name, servers, flags, identity)
+        Self::start_with(network, name, servers, flags, identity)
     }
 
     /// As [`Cluster::start`], with members that find each other at a discovery service, which
@@ -73,10 +99,11 @@ impl Cluster {
                 format!("--discovery-endpoints=http://{service}"),
             ]
         };
-        Self::start_with(name, servers, flags, identity)
+        Self::start_with(Network::Links(Links::new()), name, servers, flags, identity)
     }
 
     fn start_with(
+        network: Network,
         name: &str,
         servers: &[&Server],
         flags: &[&str],
@@ -85,12 +112,12 @@ impl Cluster {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let mut cluster = Self {
             seats: Vec::new(),
-            links: Links::new(),
+            network,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             runtime: builder.worker_threads(1).enable_all().build()?,
             scratch: Scratch::new(name),
         };
-        let mut fronts: Vec<_> = servers.iter().map(|_| crate::ports::free()).collect();
+        let mut fronts: Vec<_> = servers.iter().map(|_| loopback(crate::ports::free())).collect();
         fronts.sort_by_key(|front| member_id(&[peer_url(*front)], TOKEN, None));
         for (server, front) in servers.iter().zip(fronts) {
             cluster.seat(server, front)?;
@@ -106,15 +133,23 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A place for one more, who does not run yet.
-    fn seat(&mut self, server: &Server, front: u16) -> anyhow::Result<usize> {
+    /// A place for one more, who does not run yet; `front` is for a link.
+    fn seat(&mut self, server: &Server, front: SocketAddr) -> anyhow::Result<usize> {
         let at = self.seats.len();
         let folder = self.scratch.join(&name_of(at));
         let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let member = Member::new(server, &folder, Vec::new(), &flags);
-        let front_address = SocketAddr::from(([127, 0, 0, 1], front));
-        self.links.add(self.runtime.handle(), front_address, member.peer_address())?;
-        self.seats.push(Seat { member, peer_url: peer_url(front), paused: false });
+        let mut member = Member::new(server, &folder, Vec::new(), &flags);
+        let reached_at = match &mut self.network {
+            Network::Links(links) => {
+                links.add(self.runtime.handle(), front, member.peer_address())?;
+                front
+            }
+            Network::Hosts(hosts) => {
+                member.live_on(hosts.add()?);
+                member.peer_address()
+            }
+        };
+        self.seats.push(Seat { member, peer_url: peer_url(reached_at), paused: false });
         Ok(at)
     }
 
@@ -135,7 +170,9 @@ impl Cluster {
         let seat = &mut self.seats[at];
         seat.paused = false;
         seat.member.spawn(server)?;
-        self.links.is_process(at, seat.member.pid());
+        if let Network::Links(links) = &self.network {
+            links.is_process(at, seat.member.pid());
+        }
         Ok(())
     }
 
@@ -206,6 +243,11 @@ impl Cluster {
         self.spawn(at, &server)
     }
 
+    /// Whether a member that was started has ended by itself.
+    pub fn has_ended(&mut self, at: usize) -> bool {
+        self.seats[at].member.ended().is_some()
+    }
+
     /// Waits until a member has ended by itself.
     pub fn wait_until_it_ends(&mut self, at: usize) -> anyhow::Result<ExitStatus> {
         let member = &mut self.seats[at].member;
@@ -235,24 +277,52 @@ impl Cluster {
     /// Nothing goes between a member and the others any more, and nobody is told.
     pub fn cut_off(&self, at: usize) {
         for other in (0..self.seats.len()).filter(|other| *other != at) {
-            self.links.cut(at, other);
-            self.links.cut(other, at);
+            self.cut(at, other);
+            self.cut(other, at);
         }
     }
 
     /// What one member sends to another one does not arrive any more.
     pub fn cut(&self, from: usize, to: usize) {
-        self.links.cut(from, to);
-    }
-
-    /// What one member sends to another one takes so much longer.
-    pub fn delay(&self, from: usize, to: usize, time: Duration) {
-        self.links.delay(from, to, time);
+        match &self.network {
+            Network::Links(links) => links.cut(from, to),
+            Network::Hosts(hosts) => hosts.cut(from, to).expect(HOSTS_DO),
+        }
     }
 
     /// All links are well again; what was held back arrives.
     pub fn heal(&self) {
-        self.links.heal();
+        match &self.network {
+            Network::Links(links) => links.heal(),
+            Network::Hosts(hosts) => hosts.heal().expect(HOSTS_DO),
+        }
+    }
+
+    /// What one member sends to another one takes so much longer; only where they are not on hosts
+    /// of their own.
+    pub fn delay(&self, from: usize, to: usize, time: Duration) {
+        match &self.network {
+            Network::Links(links) => links.delay(from, to, time),
+            Network::Hosts(_) => panic!("hosts have Hosts::hold_up"),
+        }
+    }
+
+    /// The hosts, if there are any: what can be done only to them.
+    pub fn hosts(&self) -> Option<&Hosts> {
+        match &self.network {
+            Network::Links(_) => None,
+            Network::Hosts(hosts) => Some(hosts),
+        }
+    }
+
+    /// Moves what a member has to a disk in memory, of this size. It must have ended, and must be
+    /// on a host.
+    pub fn move_to_disk(&mut self, at: usize, megabytes: usize) -> anyhow::Result<()> {
+        let Network::Hosts(hosts) = &mut self.network else { bail!("no member is on a host") };
+        let data = self.seats[at].member.data();
+        let before = data.with_extension("before");
+        std::fs::rename(&data, &before).context("moving a data directory away")?;
+        hosts.mount(&data, megabytes, &before)
     }
 
     /// Asks a member over a connection of its own.
@@ -291,6 +361,10 @@ pub(crate) fn name_of(at: usize) -> String {
     format!("m{at}")
 }
 
-fn peer_url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+fn peer_url(address: SocketAddr) -> String {
+    format!("http://{address}")
 }

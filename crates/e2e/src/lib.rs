@@ -6,6 +6,7 @@
 //!     |-- Running: etcdctl, ... -------'            |
 //!     |-- Grpc: raw calls --------------------------'
 //!     '-- Cluster: several of them ----> links: a proxy before each, which cuts and delays
+//!                                        hosts: or a network namespace for each
 //! ```
 //!
 //! What holds here:
@@ -23,6 +24,7 @@
 //! | `PINTLE_BIN` | the server under test; etcd itself proves the suites | built by cargo |
 //! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
 //! | `PINTLE_PEER_3_6` | etcd 3.6 | `target/peers/bin-3.6.16/etcd` |
+//! | `PINTLE_PEER_3_5` | etcd 3.5 | `target/peers/bin-3.5.35/etcd` |
 //! | `PINTLE_CLIENTS` | folder of the clients of other languages | `target/clients` |
 //! | `PINTLE_SEED` | where all chance comes from | 1 |
 //! | `PINTLE_ROUND_SEED` | one round only, of a suite that prints such seeds | |
@@ -31,11 +33,12 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `cluster`, `links`, `wait`, `knobs`.
+//! `requests`, `cluster`, `links`, `hosts`, `wait`, `knobs`.
 
 mod cluster;
 mod command;
 mod grpc;
+mod hosts;
 mod knobs;
 mod links;
 mod member;
@@ -49,6 +52,7 @@ mod wait;
 pub use cluster::Cluster;
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
+pub use hosts::{Hosts, on_hosts};
 pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
 pub use programs::{Server, in_path, peer, root};

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::hosts::Host;
 use crate::programs::Server;
 use crate::{ports, wait};
 
@@ -25,6 +26,8 @@ const PEER_URL: &str = "http://127.0.0.1:2380";
 #[derive(Debug)]
 pub struct Member {
     folder: PathBuf,
+    /// Where it is, if not on this one.
+    host: Option<Host>,
     client_port: u16,
     peer_port: u16,
     /// Who it is, and in which cluster.
@@ -52,6 +55,7 @@ impl Member {
     ) -> Self {
         Self {
             folder: folder.to_owned(),
+            host: None,
             client_port: ports::free(),
             peer_port: ports::free(),
             identity,
@@ -83,6 +87,11 @@ impl Member {
     /// Who it is from its next start on.
     pub(crate) fn identify(&mut self, identity: Vec<String>) {
         self.identity = identity;
+    }
+
+    /// Where it is from its next start on.
+    pub(crate) fn live_on(&mut self, host: Host) {
+        self.host = Some(host);
     }
 
     /// One more flag from its next start on; of two for one thing the last one counts.
@@ -147,7 +156,11 @@ impl Member {
 
     /// Where clients go.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.client_port))
+        SocketAddr::from((self.ip(), self.client_port))
+    }
+
+    fn ip(&self) -> Ipv4Addr {
+        self.host.as_ref().map_or(Ipv4Addr::LOCALHOST, |host| host.address)
     }
 
     /// Its address as clients write it.
@@ -157,7 +170,7 @@ impl Member {
 
     /// Where other members would go.
     pub fn peer_address(&self) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], self.peer_port))
+        SocketAddr::from((self.ip(), self.peer_port))
     }
 
     /// The data directory.
@@ -222,11 +235,15 @@ impl Member {
 
     fn command(&self, log: File) -> Command {
         let client_url = format!("http://{}", self.address());
-        let mut command = Command::new(&self.server.path);
+        let path = &self.server.path;
+        let mut command = match &self.host {
+            Some(host) => host.enter(path),
+            None => Command::new(path),
+        };
         command.env_clear().envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
         command.arg("--data-dir").arg(self.data());
         command.args(&self.identity);
-        command.arg("--listen-peer-urls").arg(format!("http://127.0.0.1:{}", self.peer_port));
+        command.arg("--listen-peer-urls").arg(format!("http://{}", self.peer_address()));
         command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
         command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);

@@ -32,12 +32,21 @@ impl Server {
     /// The newest etcd 3.6, which can be in one cluster with 3.7: `$PINTLE_PEER_3_6`, or where
     /// `.ci/run` builds it.
     pub fn etcd_3_6() -> Option<Self> {
-        let path = match std::env::var_os("PINTLE_PEER_3_6") {
+        Self::older("etcd-3.6", "PINTLE_PEER_3_6", "bin-3.6.16")
+    }
+
+    /// The newest etcd 3.5, which a member of 3.7 can join too: `$PINTLE_PEER_3_5`, or where
+    /// `.ci/run` builds it.
+    pub fn etcd_3_5() -> Option<Self> {
+        Self::older("etcd-3.5", "PINTLE_PEER_3_5", "bin-3.5.35")
+    }
+
+    fn older(name: &'static str, variable: &str, folder: &str) -> Option<Self> {
+        let path = match std::env::var_os(variable) {
             Some(path) => PathBuf::from(path),
-            None => root().join("target/peers/bin-3.6.16/etcd"),
+            None => root().join("target/peers").join(folder).join("etcd"),
         };
-        let path = or_skip("etcd 3.6", path.is_file().then_some(path));
-        path.map(|path| Self { name: "etcd-3.6", path })
+        or_skip(name, path.is_file().then_some(path)).map(|path| Self { name, path })
     }
 
     /// What we test and what we compare it with.

@@ -23,6 +23,13 @@ impl Cluster {
         anyhow::bail!("no member lists the members")
     }
 
+    /// The members as one of them knows them by itself.
+    pub fn list_of(&self, at: usize) -> anyhow::Result<Vec<Listed>> {
+        let request = MemberListRequest { linearizable: false };
+        let reply = self.call(at, &request).map_err(|status| anyhow::anyhow!("{status:?}"));
+        Ok(reply.with_context(self.context(at, "the list of"))?.members)
+    }
+
     /// The id of a member of the cluster.
     pub fn id(&self, at: usize) -> anyhow::Result<u64> {
         let url = self.peer_url(at);
@@ -33,7 +40,7 @@ impl Cluster {
 
     /// Adds a member and starts it on nothing. It serves when this is done.
     pub fn join(&mut self, server: &Server, is_learner: bool) -> anyhow::Result<usize> {
-        let at = self.seat(server, crate::ports::free())?;
+        let at = self.seat(server, super::loopback(crate::ports::free()))?;
         self.admit(at, is_learner)?;
         self.restart_as(at, server)?;
         Ok(at)

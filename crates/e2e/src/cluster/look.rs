@@ -81,7 +81,9 @@ impl Cluster {
                 self.call_within(STATUS, *at, &HashKvRequest { revision }).ok()
             });
             let hash = hash.with_context(self.context(*at, "no hash of"))?;
-            hashes.push((name_of(*at), HashKvResponse { header: None, ..hash }));
+            // etcd 3.5 does not say of which revision it is.
+            let hash_revision = if hash.hash_revision == 0 { revision } else { hash.hash_revision };
+            hashes.push((name_of(*at), HashKvResponse { header: None, hash_revision, ..hash }));
         }
         let same = hashes.iter().all(|(_, hash)| *hash == hashes[0].1);
         ensure!(same, "hashes at revision {revision} differ: {hashes:?}");

@@ -6,11 +6,16 @@ mod change;
 mod ctl;
 mod discovery;
 mod failover;
+mod holder;
+mod hosts;
 mod lease;
 mod load;
 mod memory;
 mod mixed;
+mod stale;
+mod storm;
 mod survive;
+mod teeth;
 mod watcher;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

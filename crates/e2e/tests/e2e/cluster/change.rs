@@ -83,7 +83,7 @@ fn a_member_that_has_lost_its_disk_does_not_start_under_its_old_name() {
 }
 
 /// The name of the newest snapshot file, which has its term and index.
-fn newest_snapshot(cluster: &Cluster, at: usize) -> Option<String> {
+pub(crate) fn newest_snapshot(cluster: &Cluster, at: usize) -> Option<String> {
     let folder = cluster.member(at).data().join("member/snap");
     let files = std::fs::read_dir(folder).expect("a member has a folder of snapshots");
     let names = files.flatten().map(|file| file.file_name().to_string_lossy().into_owned());

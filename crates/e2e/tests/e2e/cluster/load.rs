@@ -1,6 +1,6 @@
 //! Clients of all members that write down what they asked and were told, and whether one store
 //! that does one request after the other could have told them that. Some watch meanwhile, and must
-//! have heard of everything in the end.
+//! have heard of everything in the end; and some hold leases.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -15,32 +15,41 @@ use proto::etcdserverpb::{
     Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest, compare,
     request_op,
 };
-use sim::{Answer, Broken, History, Operation, Outcome, Replay, Request, Watcher};
+use sim::{
+    Answer, Broken, History, LeaseRecord, Leniency, Operation, Outcome, Replay, Request, Watcher,
+};
 use tokio::task::JoinHandle;
 
-use super::watcher::Watching;
+use super::holder::{Held, Holder};
+use super::watcher::{Watching, seen};
 
 const CLIENTS: u64 = 6;
 const WATCHERS: usize = 2;
+const HOLDERS: u64 = 2;
 const KEYS: u64 = 12;
 
 /// Clients do not wait for what a member that hangs, or that has lost its leader, may say later.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Some hundred requests a second from all are load enough, and their history is soon checked.
 const PACE: Duration = Duration::from_millis(5);
+
+/// All members and this test share a clock. How late leases end is for other tests.
+const ON_TIME: Leniency =
+    Leniency { fastest: 1.01, slowest: 0.99, overtime: Duration::from_secs(3600) };
 
 /// Clients at work.
 pub(crate) struct Load {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<Client>>,
     watchers: Vec<JoinHandle<Watcher>>,
+    holders: Vec<JoinHandle<Held>>,
     history: History,
 }
 
 /// What all clients know.
 pub(crate) struct Shared {
-    over: AtomicBool,
+    pub(crate) over: AtomicBool,
     /// Writes that were acknowledged.
     acknowledged: AtomicUsize,
     /// The last revision that there is, 0 while nobody knows.
@@ -59,6 +68,7 @@ impl Shared {
 pub(crate) struct Told {
     history: History,
     watchers: Vec<Watcher>,
+    leases: Vec<LeaseRecord>,
     /// How many writes were acknowledged.
     pub(crate) acknowledged: usize,
     /// The longest time in which no write was.
@@ -74,6 +84,9 @@ struct Client {
     random: Random,
     shared: Arc<Shared>,
     connection: Option<(SocketAddr, Grpc)>,
+    /// The newest revision that it was told of on this connection, and before the load.
+    newest_here: i64,
+    first: i64,
     /// Who has failed last.
     avoids: Option<SocketAddr>,
     /// What was asked last has failed.
@@ -97,6 +110,7 @@ impl Load {
             last_revision: AtomicI64::new(0),
             endpoints: Mutex::new(addresses(cluster)),
         });
+        let revision = reply.header.expect("a reply has a header").revision;
         let mut random = Random::new(seed);
         let clients = (0..CLIENTS).map(|number| {
             let client = Client {
@@ -104,6 +118,8 @@ impl Load {
                 random: random.split(),
                 shared: shared.clone(),
                 connection: None,
+                newest_here: 0,
+                first: revision,
                 avoids: None,
                 has_failed: false,
                 failed_twice: 0,
@@ -114,14 +130,18 @@ impl Load {
             cluster.runtime().spawn(client.work())
         });
         let clients = clients.collect();
-        let revision = reply.header.expect("a reply has a header").revision;
         let watchers = (0..WATCHERS).map(|_| {
             let watching = Watching::new(random.split(), shared.clone(), revision);
             cluster.runtime().spawn(watching.watch())
         });
         let watchers = watchers.collect();
+        let holders = (0..HOLDERS).map(|number| {
+            let holder = Holder::new(100 + number, random.split(), shared.clone());
+            cluster.runtime().spawn(holder.hold())
+        });
+        let holders = holders.collect();
         let history = History { revision, rows: reply.kvs, ..History::default() };
-        Self { shared, clients, watchers, history }
+        Self { shared, clients, watchers, holders, history }
     }
 
     /// Sends the clients to the members that run now.
@@ -161,6 +181,16 @@ impl Load {
             }
         }
         let longest_gap = longest_gap(&history.operations);
+        let mut leases = Vec::new();
+        for holder in self.holders {
+            let held = cluster.runtime().block_on(holder).expect("a holder does not panic");
+            history.operations.extend(held.operations);
+            leases.extend(held.records);
+        }
+        // Of an old leader of etcd that was cut off, leases may be over which a new one renewed.
+        if (0..cluster.size()).any(|at| cluster.member(at).name() != "pintle") {
+            leases.clear();
+        }
         for at in cluster.running() {
             let called = moment();
             let all = e2e::everything(0);
@@ -170,8 +200,10 @@ impl Load {
             history.operations.push(Operation { client, called, request, outcome });
         }
         let watchers = end_of_watchers(cluster, &self.shared, self.watchers, &history);
+        // Of two requests without an answer they may know which one was done.
+        history.events = watchers.iter().flat_map(seen).collect();
         let acknowledged = self.shared.acknowledged.load(Ordering::Relaxed);
-        Told { history, watchers, acknowledged, longest_gap, failed_twice, errors }
+        Told { history, watchers, leases, acknowledged, longest_gap, failed_twice, errors }
     }
 }
 
@@ -220,6 +252,7 @@ impl Told {
         for watcher in &self.watchers {
             sim::check_watch(watcher, &replay, Some(replay.revision))?;
         }
+        sim::check_leases(&self.leases, ON_TIME)?;
         Ok(replay)
     }
 
@@ -271,6 +304,7 @@ impl Client {
             let address = self.choose();
             let connecting = tokio::time::timeout(PATIENCE, Grpc::connect(address)).await;
             self.connection = connecting.ok().and_then(Result::ok).map(|grpc| (address, grpc));
+            self.newest_here = 0;
             if self.connection.is_none() {
                 self.avoids = Some(address);
             }
@@ -288,6 +322,13 @@ impl Client {
 
     fn note(&mut self, called: u64, request: Request, returned: u64, answer: Answer) {
         self.has_failed = false;
+        let here = std::mem::replace(&mut self.newest_here, answer.revision());
+        assert!(self.newest_here >= here, "after revision {here}: {request:?}, {answer:?}");
+        if answer.revision() < self.first {
+            // A member that is behind the beginning may say so, if that is what it was asked.
+            assert!(is_serializable(&request), "after {}: {request:?}, {answer:?}", self.first);
+            return;
+        }
         self.learn(&request, &answer);
         let (client, wrote) = (self.number, has_written(&answer));
         let outcome = Outcome::Answered { returned, answer };
@@ -317,7 +358,10 @@ impl Client {
     fn next_request(&mut self) -> Request {
         let key = Bytes::from(format!("k{:02}", self.random.below(KEYS)));
         match self.random.below(100) {
-            0..35 => Request::Range(RangeRequest { key, ..RangeRequest::default() }),
+            0..25 => Request::Range(RangeRequest { key, ..RangeRequest::default() }),
+            25..35 => {
+                Request::Range(RangeRequest { key, serializable: true, ..RangeRequest::default() })
+            }
             35..40 => Request::Range(e2e::everything(0)),
             40..70 => Request::Put(self.next_put(key)),
             70..95 => Request::Txn(self.next_txn(key)),
@@ -363,6 +407,10 @@ async fn answer(grpc: &Grpc, request: &Request) -> Result<Answer, Status> {
         Request::Txn(txn) => ask(grpc, txn).await,
         Request::LeaseRevoke(_) => unreachable!("no client has leases"),
     }
+}
+
+fn is_serializable(request: &Request) -> bool {
+    matches!(request, Request::Range(range) if range.serializable)
 }
 
 fn has_written(answer: &Answer) -> bool {

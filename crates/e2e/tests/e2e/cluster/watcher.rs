@@ -11,7 +11,8 @@ use e2e::{Call, Grpc, Status, streams};
 use env::Random;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse};
-use sim::{WatchRecord, Watcher};
+use proto::mvccpb::event::EventType;
+use sim::{SeenEvent, WatchRecord, Watcher};
 
 use super::load::{Shared, moment};
 
@@ -107,4 +108,18 @@ impl Watching {
 async fn next(call: &mut Call) -> Result<Option<WatchResponse>, Status> {
     let silent = |_| Status { code: 4, message: "(no news)".to_owned() };
     tokio::time::timeout(PATIENCE, call.next()).await.map_err(silent)?
+}
+
+/// All that it was told has happened.
+pub(crate) fn seen(watcher: &Watcher) -> Vec<SeenEvent> {
+    let mut seen = Vec::new();
+    for record in &watcher.records {
+        let WatchRecord::Events { at, events, .. } = record else { continue };
+        seen.extend(events.iter().map(|event| SeenEvent {
+            at: *at,
+            deleted: event.r#type == EventType::Delete as i32,
+            kv: event.kv.clone().unwrap_or_default(),
+        }));
+    }
+    seen
 }
