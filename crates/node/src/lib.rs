@@ -63,6 +63,7 @@ pub use options::{Bootstrap, Feature, Options};
 pub use peers::{AskError, Asked, Peer, PeerVersion, Peers};
 pub use receive::IncomingSnapshot;
 pub use running::Running;
+pub use state::Rejected;
 pub use state::{Member, MemberId};
 pub use stepped::Stepped;
 

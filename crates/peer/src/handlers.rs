@@ -19,7 +19,6 @@ use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
 use proto::raftpb::Message;
 use serde::Deserialize;
 use serde_json::json;
-use state::Rejected;
 use tokio::sync::Notify;
 
 use crate::codec::Kind;
@@ -336,10 +335,10 @@ async fn promote(node: &Node, path: &str) -> Reply {
     match node.promote_member(id).await {
         Ok(members) => reply(StatusCode::OK, "application/json", list(&members)),
         // The one who forwards looks for these texts.
-        Err(node::Error::Rejected(Rejected::MemberNotFound)) => {
+        Err(node::Error::Rejected(node::Rejected::MemberNotFound)) => {
             error(StatusCode::NOT_FOUND, "membership: ID not found")
         }
-        Err(node::Error::Rejected(failure @ Rejected::MemberNotLearner)) => {
+        Err(node::Error::Rejected(failure @ node::Rejected::MemberNotLearner)) => {
             error(StatusCode::PRECONDITION_FAILED, &format!("membership: {failure}"))
         }
         Err(failure @ node::Error::LearnerNotReady) => {

@@ -25,8 +25,8 @@
 //!
 //! It never knows keys, users or clients.
 //!
-//! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`, `reader`,
-//! `pipeline`, `snapshot`, `transport`, `server`, `handlers`, `receive`.
+//! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`,
+//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `server`, `handlers`, `receive`.
 
 #[cfg(test)]
 mod captures;

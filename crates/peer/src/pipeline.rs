@@ -68,7 +68,8 @@ async fn post(shared: &Arc<Shared>, link: &Link, pool: &Pool, message: &Message)
         }
         Err(failure) => {
             link.url_failed(&url);
-            tracing::debug!("remote-peer-id" = link.name, error = %failure, "message was not posted");
+            let id = &link.name;
+            tracing::debug!("remote-peer-id" = id, error = %failure, "message was not posted");
             crate::metrics::SENT_FAILURES.with_label_values(&[link.name.as_str()]).inc();
             shared.report_unreachable(link.id);
             if failure.is_status(StatusCode::FORBIDDEN) {

@@ -125,7 +125,7 @@ impl SrvResolver {
 /// Somebody who cannot see the query must guess this to answer in the server's place.
 fn random_id() -> u16 {
     // The keys of hash maps are random, from the operating system.
-    let [first, second, ..] = RandomState::new().build_hasher().finish().to_ne_bytes();
+    let [first, second, ..] = RandomState::new().build_hasher().finish().to_be_bytes();
     u16::from_be_bytes([first, second])
 }
 

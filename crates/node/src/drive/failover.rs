@@ -3,8 +3,8 @@
 //!
 //! It asks by pre-vote, which changes no term, and which a member that still hears of the leader
 //! refuses. So a link that breaks while the leader lives costs a few messages; and when the
-//! leader's process is gone, the connections of all break and an election takes moments. Where votes
-//! are split it asks again soon, whatever has begun the election.
+//! leader's process is gone, the connections of all break and an election takes moments. Where
+//! votes are split it asks again soon, whatever has begun the election.
 
 use std::time::Duration;
 

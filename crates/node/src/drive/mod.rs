@@ -383,8 +383,8 @@ impl Drive {
         self.sync_here = here;
     }
 
-    /// A member that starts need not wait out a whole election timeout: of a leader that is there it
-    /// hears within a few ticks.
+    /// A member that starts need not wait out a whole election timeout: of a leader that is there
+    /// it hears within a few ticks.
     pub(crate) fn advance_election(&mut self, election_ticks: u32) {
         for _ in 0..election_ticks.saturating_sub(TICKS_TO_HEAR) {
             self.parts.raft.tick();

@@ -33,7 +33,7 @@ fn a_renewed_lease_outlives_its_leader_and_others_end() {
     cluster.same_hash().unwrap();
 }
 
-/// With etcd in pintle's place this fails now and then: there the old leader may still have its way.
+/// With etcd in pintle's place this fails now and then: there the old leader may have its way.
 #[test]
 fn a_leader_that_hung_ends_no_lease_that_another_one_renewed() {
     let Some(pintle) = Server::pintle() else { return };
