@@ -8,8 +8,8 @@ use proto::Message as _;
 use proto::raftpb::{Message, MessageType};
 
 use crate::codec::{Decoder, Encoder, Kind};
-use crate::handlers::take_message;
 use crate::headers;
+use crate::receive::take_message;
 
 struct Captures(PathBuf);
 

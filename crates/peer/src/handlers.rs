@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
@@ -16,7 +16,7 @@ use proto::etcdserverpb::{
     LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveResponse, Member, ResponseHeader,
 };
 use proto::leasepb::{LeaseInternalRequest, LeaseInternalResponse};
-use proto::raftpb::{Message, MessageType};
+use proto::raftpb::Message;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -25,22 +25,23 @@ use crate::codec::Kind;
 use crate::headers::{self, CLUSTER_ID};
 use crate::metrics;
 use crate::outbound::Attached;
+use crate::receive;
 use crate::remote::MemberJson;
 use crate::transport::Shared;
 
 /// A body must go on within this time.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A posted message may be so large, and the one in front of a snapshot.
-const MESSAGE_LIMIT: usize = 64 << 20;
+pub(crate) const MESSAGE_LIMIT: usize = 64 << 20;
 /// A question may be so large.
 const QUESTION_LIMIT: usize = 64 << 10;
 
-type Body = BoxBody<Bytes, Infallible>;
-type Reply = Response<Body>;
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Reply = Response<Body>;
 /// An answer to who is not listened to.
-type Refusal = Box<Reply>;
+pub(crate) type Refusal = Box<Reply>;
 
-fn reply(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> Reply {
+pub(crate) fn reply(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut response = Response::new(Full::new(body.into()).boxed());
     *response.status_mut() = status;
     if !content.is_empty() {
@@ -50,7 +51,7 @@ fn reply(status: StatusCode, content: &'static str, body: impl Into<Bytes>) -> R
 }
 
 /// An error as Go's servers write it.
-fn error(status: StatusCode, text: &str) -> Reply {
+pub(crate) fn error(status: StatusCode, text: &str) -> Reply {
     let mut reply = reply(status, "text/plain; charset=utf-8", format!("{text}\n"));
     let nosniff = HeaderValue::from_static("nosniff");
     reply.headers_mut().insert("x-content-type-options", nosniff);
@@ -89,7 +90,7 @@ pub(crate) async fn handle(
     }
     let mut answer = match path.as_str() {
         "/raft" => raft(shared, &node, request).await,
-        "/raft/snapshot" => snapshot(shared, &node, request).await,
+        "/raft/snapshot" => receive::snapshot(shared, &node, request).await,
         "/raft/probing" => return probing(&node),
         "/members" => members(&node),
         "/members/hashkv" => hash_kv(shared, &node, request).await,
@@ -132,13 +133,13 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
 }
 
 /// Whether to listen; else the answer.
-fn admit(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(crate) fn admit(shared: &Arc<Shared>, headers: &HeaderMap) -> Result<(), Refusal> {
     headers::check(headers, shared.identity.cluster)
         .map_err(|mismatch| error(StatusCode::PRECONDITION_FAILED, mismatch.0).into())
 }
 
 /// Whom a posted message is from and for; else the answer.
-fn admit_message(
+pub(crate) fn admit_message(
     shared: &Shared,
     node: &Node,
     sender: Option<u64>,
@@ -158,7 +159,7 @@ fn admit_message(
 }
 
 /// Remembers a sender that is not known yet.
-fn greet(shared: &Arc<Shared>, node: &Node, headers: &HeaderMap) {
+pub(crate) fn greet(shared: &Arc<Shared>, node: &Node, headers: &HeaderMap) {
     let from = headers::id(headers, &headers::FROM);
     if let Some(from) = from.filter(|from| !node.knows(*from) && !node.is_removed(*from)) {
         shared.remember_remote(from, headers::peer_urls(headers));
@@ -248,92 +249,6 @@ fn stream(
         "established TCP streaming connection with remote peer"
     );
     Response::new(body.boxed())
-}
-
-async fn snapshot(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>) -> Reply {
-    let (parts, body) = request.into_parts();
-    if let Err(refused) = admit(shared, &parts.headers) {
-        return *refused;
-    }
-    greet(shared, node, &parts.headers);
-    let sender = headers::id(&parts.headers, &headers::FROM);
-    let from = format!("{:x}", sender.unwrap_or_default());
-    let labels = [from.as_str()];
-    metrics::SNAPSHOTS_IN.with_label_values(&labels).inc();
-    let timer = metrics::SNAPSHOT_RECEIVE_TIME.with_label_values(&labels).start_timer();
-    let received = receive(shared, node, sender, body).await;
-    metrics::SNAPSHOTS_IN.with_label_values(&labels).dec();
-    match received {
-        Ok(()) => {
-            timer.observe_duration();
-            metrics::SNAPSHOT_RECEIVED.with_label_values(&labels).inc();
-            reply(StatusCode::NO_CONTENT, "", Bytes::new())
-        }
-        Err(refused) => {
-            timer.stop_and_discard();
-            metrics::SNAPSHOT_RECEIVE_FAILURES.with_label_values(&labels).inc();
-            tracing::warn!(
-                "remote-snapshot-sender-id" = from,
-                status = refused.status().as_u16(),
-                "failed to receive a snapshot"
-            );
-            *refused
-        }
-    }
-}
-
-async fn receive(
-    shared: &Shared,
-    node: &Node,
-    sender: Option<u64>,
-    mut body: Incoming,
-) -> Result<(), Refusal> {
-    let cut = || Refusal::from(error(StatusCode::BAD_REQUEST, "failed to read snapshot"));
-    let failed = |failure: node::Error| {
-        Refusal::from(error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()))
-    };
-    let mut head = BytesMut::new();
-    let mut incoming = None;
-    loop {
-        let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) | Err(_) => return Err(cut()),
-            Ok(None) => break,
-        };
-        let Ok(data) = frame.into_data() else { continue };
-        let Some(file) = &mut incoming else {
-            head.extend_from_slice(&data);
-            let Some(message) = take_message(&mut head)? else { continue };
-            admit_message(shared, node, sender, &message)?;
-            let mut file = node.begin_snapshot(message).await.map_err(failed)?;
-            file.write(std::mem::take(&mut head).freeze()).await.map_err(failed)?;
-            incoming = Some(file);
-            continue;
-        };
-        file.write(data).await.map_err(failed)?;
-    }
-    let file = incoming.ok_or_else(cut)?;
-    file.finish().await.map_err(failed)
-}
-
-/// The message in front of the db file, once it is there whole.
-pub(crate) fn take_message(head: &mut BytesMut) -> Result<Option<Message>, Refusal> {
-    let refused = |text: &str| Refusal::from(error(StatusCode::BAD_REQUEST, text));
-    let Some(len) = head.first_chunk::<8>() else { return Ok(None) };
-    let len = u64::from_be_bytes(*len);
-    if len > MESSAGE_LIMIT as u64 {
-        return Err(refused("error unmarshalling raft snapshot message: too large"));
-    }
-    if head.len() < 8 + len as usize {
-        return Ok(None);
-    }
-    head.advance(8);
-    let message = Message::decode(head.split_to(len as usize).freeze())
-        .map_err(|_| refused("error unmarshalling raft snapshot message"))?;
-    if message.r#type != Some(MessageType::MsgSnap as i32) {
-        return Err(refused("wrong raft message type"));
-    }
-    Ok(Some(message))
 }
 
 fn probing(node: &Node) -> Reply {

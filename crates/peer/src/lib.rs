@@ -26,7 +26,7 @@
 //! It never knows keys, users or clients.
 //!
 //! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`,
-//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `server`, `handlers`.
+//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `server`, `handlers`, `receive`.
 
 #[cfg(test)]
 mod captures;
@@ -41,6 +41,7 @@ mod outbound;
 mod pipeline;
 mod probe;
 mod reader;
+mod receive;
 pub mod remote;
 mod server;
 mod snapshot;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::dial::Failure;
 use crate::link::Link;
 use crate::metrics;
 use crate::remote::get;
@@ -35,8 +36,22 @@ pub(crate) async fn probe(shared: Arc<Shared>, link: Arc<Link>) {
         let begun = Instant::now();
         let url = link.url();
         let asked = link.pool.ask(&url, || get("/raft/probing"), shared.identity.dial_timeout);
-        let Ok(Ok(answer)) = tokio::time::timeout(INTERVAL, asked).await else { continue };
+        let asked = tokio::time::timeout(INTERVAL, asked).await.unwrap_or(Err(Failure::Timeout));
         let took = begun.elapsed();
+        let answer = match asked {
+            Ok(answer) => answer,
+            Err(failure) => {
+                link.url_failed(&url);
+                tracing::warn!(
+                    "round-tripper-name" = "ROUND_TRIPPER_RAFT_MESSAGE",
+                    "remote-peer-id" = link.name,
+                    rtt = ?took,
+                    error = %failure,
+                    "prober detected unhealthy status"
+                );
+                continue;
+            }
+        };
         let round_trip = metrics::ROUND_TRIP.with_label_values(&[link.name.as_str()]);
         round_trip.observe(took.as_secs_f64());
         let Some(node) = shared.node() else { return };
@@ -44,6 +59,7 @@ pub(crate) async fn probe(shared: Arc<Shared>, link: Arc<Link>) {
         let drift = theirs.map(|theirs| node.wall_clock().abs_diff(theirs + took / 2));
         if let Some(drift) = drift.filter(|drift| *drift > DRIFT) {
             tracing::warn!(
+                "round-tripper-name" = "ROUND_TRIPPER_RAFT_MESSAGE",
                 "remote-peer-id" = link.name,
                 "clock-drift" = ?drift,
                 rtt = ?took,

@@ -246,7 +246,7 @@ mod tests {
         let some = |name: &str, password: &str| Some((name.to_owned(), password.to_owned()));
         assert_eq!(told("root:a:b", ""), some("root", "a:b"));
         assert_eq!(told("root", "p"), some("root", "p"));
-        assert_eq!(told("ro:ot", "p"), some("ro:ot", "p"));
+        assert_eq!(told("ro:om", "p"), some("ro:om", "p"));
         assert_eq!(told("root", ""), None);
         assert_eq!(told("", "p"), None);
     }

@@ -14,8 +14,9 @@ use super::wire::{
 };
 use crate::both::soon;
 
-/// How much a member's memory may grow at most, and for how long it may be flooded. Two streams whose
-/// windows (of 1 MiB) are full of the smallest messages cost 35 to 41 MiB, however long it goes on.
+/// How much a member's memory may grow at most, and for how long it may be flooded. Two streams
+/// whose windows (of 1 MiB) are full of the smallest messages cost 35 to 41 MiB, however long it
+/// goes on.
 const GROWTH_KIB: u64 = 64 * 1024;
 const FLOOD: Duration = Duration::from_millis(700);
 
