@@ -70,6 +70,11 @@ impl Node {
         self.report(id, Incoming::Lost);
     }
 
+    /// Tells that this member is heard, for the first time or again.
+    pub fn report_heard(&self, id: u64) {
+        self.report(id, Incoming::Heard);
+    }
+
     /// Others say that this member was removed from the cluster. It stops.
     pub fn report_removed(&self) {
         self.shared.fail(crate::REMOVED);

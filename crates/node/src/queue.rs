@@ -34,6 +34,8 @@ pub(crate) enum Incoming {
     SnapshotSent(NodeId, bool),
     /// A connection on which it was heard has broken.
     Lost(NodeId),
+    /// It is heard again.
+    Heard(NodeId),
 }
 
 /// A read; told when the state has all that was acknowledged before it was asked.

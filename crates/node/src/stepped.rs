@@ -156,6 +156,11 @@ impl Stepped {
         self.waiting.incoming.extend(NodeId::new(id).map(Incoming::Lost));
     }
 
+    /// This member is heard, for the first time or again.
+    pub fn report_heard(&mut self, id: u64) {
+        self.waiting.incoming.extend(NodeId::new(id).map(Incoming::Heard));
+    }
+
     /// The snapshot that this member was sent has arrived, or not.
     pub fn report_snapshot(&mut self, id: u64, arrived: bool) {
         let told = NodeId::new(id).map(|id| Incoming::SnapshotSent(id, arrived));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use crate::codec::{Decoder, Kind};
 use crate::dial::{self, Failure};
@@ -34,7 +35,11 @@ pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, kind: Kind) {
                     "remote-peer-id" = link.name,
                     "established TCP streaming connection with remote peer"
                 );
+                let begun = Instant::now();
                 link.stream_begins();
+                if let Some(node) = shared.node() {
+                    node.report_heard(link.id);
+                }
                 let why = read_body(&shared, &link, kind, body).await;
                 link.stream_ends(&why);
                 if let Some(node) = shared.node() {
@@ -47,6 +52,11 @@ pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, kind: Kind) {
                     error = why,
                     "lost TCP streaming connection with remote peer"
                 );
+                // Tried again at once: if only the connection has broken, nobody need stand for
+                // election. One that does not last is not worth the hurry.
+                if begun.elapsed() > PAUSE {
+                    continue;
+                }
             }
             Err(failure) => {
                 link.url_failed(&url);

@@ -174,6 +174,10 @@ impl Cluster {
                 let id = self.hosts[peer].id;
                 self.tell(host, |member| member.report_lost(id))
             }
+            Event::Heard { host, life, peer } if self.lives(host, life) => {
+                let id = self.hosts[peer].id;
+                self.tell(host, |member| member.report_heard(id))
+            }
             Event::Removed { host, life } if self.lives(host, life) => {
                 self.failed(host, &Fatal::Removed)
             }
@@ -203,6 +207,7 @@ impl Cluster {
             Event::Wake { host, life }
             | Event::StateSent { host, life, .. }
             | Event::Lost { host, life, .. }
+            | Event::Heard { host, life, .. }
             | Event::Removed { host, life }
             | Event::Synced { host, life, .. }
             | Event::Chores { host, life } => {

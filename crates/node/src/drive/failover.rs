@@ -49,6 +49,12 @@ impl Drive {
         }
     }
 
+    /// The connection to a member is back. If it led, it leads on: were it not remembered, links
+    /// that break one after the other would add up to a majority that has lost it.
+    pub(super) fn heard_again(&mut self, id: NodeId) {
+        self.parts.raft.remember_leader(id);
+    }
+
     /// This member stands for election. Where votes are split, or somebody has not noticed yet, it
     /// asks again long before another election timeout.
     pub(super) fn stands(&mut self) {
@@ -69,7 +75,7 @@ impl Drive {
         if !patient {
             // A refusal passes: a learner never asks, a member with changes of the members to
             // apply asks later.
-            let _ = self.parts.raft.campaign();
+            let _ = self.parts.raft.pre_campaign();
         }
         let tries_left = fast.tries_left - u32::from(!patient);
         // Each time further apart: who asks within a message's time of another one splits votes.

@@ -47,6 +47,7 @@ impl Drive {
             Incoming::Unreachable(id) => self.parts.raft.report_unreachable(id),
             Incoming::SnapshotSent(id, arrived) => self.snapshot_sent(id, arrived),
             Incoming::Lost(id) => self.lost(id),
+            Incoming::Heard(id) => self.heard_again(id),
         }
     }
 

@@ -168,6 +168,10 @@ impl Cluster {
             if self.hosts[host].member.is_some() {
                 let (delay, life) = (self.network.delay(), self.hosts[host].life);
                 self.timeline.after(delay, Event::Lost { host, life, peer });
+                if self.hosts[peer].member.is_some() && !self.network.is_cut(host, peer) {
+                    let dialled = delay + self.network.delay() * 3;
+                    self.timeline.after(dialled, Event::Heard { host, life, peer });
+                }
             }
         }
         Ok(())

@@ -22,6 +22,8 @@ pub(super) enum Event {
     StateSent { host: HostAt, life: u64, to: u64, arrived: bool },
     /// A broken connection is noticed.
     Lost { host: HostAt, life: u64, peer: HostAt },
+    /// It is there again.
+    Heard { host: HostAt, life: u64, peer: HostAt },
     /// A member hears that it was removed.
     Removed { host: HostAt, life: u64 },
     /// A sync of a log has taken its time.
