@@ -141,6 +141,7 @@ pub(crate) struct Drive {
     /// Whether steps sync the log themselves.
     sync_here: bool,
     fast: Option<FastCampaign>,
+    settles_until: Duration,
     snapshots_out: SnapshotsOut,
     prepared: Option<Prepared>,
     /// When a member that was removed ends.
@@ -179,6 +180,7 @@ impl Drive {
             unsynced: Unsynced::default(),
             sync_here: true,
             fast: None,
+            settles_until: now,
             snapshots_out: SnapshotsOut::default(),
             prepared: None,
             leaves_at: None,
@@ -320,8 +322,12 @@ impl Drive {
             // Before it can commit anything: who is needed for that may be far behind.
             self.note_snapshot()?;
         }
-        if matches!(soft_state.role, StateRole::PreCandidate | StateRole::Candidate) {
-            self.stands();
+        match soft_state.role {
+            StateRole::PreCandidate => self.ask_after(1),
+            StateRole::Candidate => self.stands(),
+            // A leader that steps down may be the one with the longest log.
+            StateRole::Follower if self.fast.is_none() => self.ask_after(1),
+            StateRole::Follower | StateRole::Leader => {}
         }
         self.note_reads_freely();
         Ok(())

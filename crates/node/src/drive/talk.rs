@@ -6,6 +6,7 @@ use proto::raftpb;
 use raft::{Body, Message, NodeId, SnapshotStatus, StepError};
 
 use super::Drive;
+use super::failover::Asked;
 use crate::queue::Incoming;
 use crate::snapshot::Place;
 use crate::wire::{self, Payload};
@@ -61,16 +62,20 @@ impl Drive {
         if views.members.is_removed(state::MemberId(message.from.get())) {
             return;
         }
-        if matches!(message.body, Body::PreVote { .. } | Body::Vote { .. }) {
-            self.let_ask();
-        }
         let (from, name) = (message.from, message.body.name());
+        let asked = Asked::of(&message.body);
+        if matches!(asked, Some(Asked::Word(_))) && self.is_settling() {
+            return;
+        }
         match self.parts.raft.step(message) {
             Ok(()) | Err(StepError::Dropped(_)) => {}
             Err(error) => {
                 let from = state::MemberId(from.get());
                 tracing::debug!(%from, message = name, %error, "message was not taken");
             }
+        }
+        if let Some(asked) = asked {
+            self.was_asked(from, asked);
         }
     }
 
