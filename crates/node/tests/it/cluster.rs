@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::{Clock as _, ManualClock, SimDisk};
 use node::{
-    AskError, Asked, Bootstrap, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers,
+    AskError, Asked, Bootstrap, HashOfMember, Image, LeaseStanding, Options, Peer, PeerVersion,
+    Peers,
 };
 use node::{Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Member, PutRequest};
@@ -55,7 +56,7 @@ impl Peers for Outbox {
         unasked()
     }
 
-    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashKv> {
+    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashOfMember> {
         unasked()
     }
 
