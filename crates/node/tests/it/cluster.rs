@@ -77,6 +77,8 @@ pub(crate) struct Place {
     /// `None` while it is down.
     pub(crate) stepped: Option<Stepped>,
     pub(crate) cut_off: bool,
+    /// Its time goes on, and it does nothing.
+    pub(crate) hangs: bool,
 }
 
 pub(crate) struct Group {
@@ -104,7 +106,7 @@ impl Group {
             let disk = SimDisk::new(number as u64);
             let clock = ManualClock::default();
             let outbox = Arc::default();
-            Place { disk, clock, options, outbox, stepped: None, cut_off: false }
+            Place { disk, clock, options, outbox, stepped: None, cut_off: false, hangs: false }
         });
         let (outcomes, reads) = Default::default();
         let mut group = Self { places: places.collect(), outcomes, reads };
@@ -142,7 +144,7 @@ impl Group {
     pub(crate) fn round(&mut self) {
         for place in &mut self.places {
             place.clock.advance(STEP);
-            let Some(stepped) = &mut place.stepped else { continue };
+            let Some(stepped) = place.stepped.as_mut().filter(|_| !place.hangs) else { continue };
             stepped.step(place.clock.now()).expect("a healthy member");
             stepped.sync();
             stepped.commit_sealed().expect("a healthy disk");
