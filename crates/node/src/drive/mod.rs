@@ -9,6 +9,7 @@
 mod apply;
 mod barrier;
 mod failover;
+mod heartbeats;
 mod install;
 mod log;
 mod propose;
@@ -39,6 +40,7 @@ use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
+use heartbeats::Heartbeats;
 pub(crate) use install::Prepared;
 use log::Unsynced;
 pub(crate) use propose::no_space_alarm;
@@ -141,6 +143,7 @@ pub(crate) struct Drive {
     /// Whether steps sync the log themselves.
     sync_here: bool,
     fast: Option<FastCampaign>,
+    heartbeats: Heartbeats,
     snapshots_out: SnapshotsOut,
     prepared: Option<Prepared>,
     /// When a member that was removed ends.
@@ -179,6 +182,7 @@ impl Drive {
             unsynced: Unsynced::default(),
             sync_here: true,
             fast: None,
+            heartbeats: Heartbeats::default(),
             snapshots_out: SnapshotsOut::default(),
             prepared: None,
             leaves_at: None,
@@ -316,6 +320,7 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+            self.heartbeats.forget();
         } else {
             // Before it can commit anything: who is needed for that may be far behind.
             self.note_snapshot()?;
