@@ -51,7 +51,7 @@ fn damage(cluster: &Cluster, at: usize, damage: Damage) {
     tx.commit().unwrap();
 }
 
-/// A cluster that is led by the first, and whose last member has this damage; that one does not run.
+/// A cluster that is led by the first, and whose last member has this damage and does not run.
 fn damaged(name: &str, servers: &[&Server], flags: &[&str], what: Damage) -> (Cluster, usize) {
     let flags = [&FLAGS[..], flags].concat();
     let mut cluster = Cluster::start(name, servers, &flags).unwrap();
