@@ -424,6 +424,29 @@ fn messages() {
         input.extend([0x0c, 255, 0x0c, 255]);
         save("messages", number, &input);
     }
+    // It asks, stands and leads; a request is taken, and whatever is said then.
+    let is = |kind: raftpb::MessageType| raftpb::Message {
+        r#type: Some(kind as i32),
+        ..Default::default()
+    };
+    let mut leads = vec![0x0c, 255, 0x20];
+    put_chunk(&mut leads, &is(raftpb::MessageType::MsgPreVoteResp).encode_to_vec());
+    leads.push(0);
+    put_chunk(&mut leads, &is(raftpb::MessageType::MsgVoteResp).encode_to_vec());
+    leads.push(0x0e);
+    for (number, message) in said().into_iter().enumerate() {
+        let mut input = leads.clone();
+        for index in [4, 5] {
+            let taken =
+                raftpb::Message { index: Some(index), ..is(raftpb::MessageType::MsgAppResp) };
+            input.push(0);
+            put_chunk(&mut input, &taken.encode_to_vec());
+        }
+        input.push(1);
+        put_chunk(&mut input, &message.encode_to_vec());
+        input.extend([0x0e, 0x0c, 20]);
+        save("messages", 50 + number, &input);
+    }
 }
 
 fn dns() {
