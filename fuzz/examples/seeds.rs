@@ -421,7 +421,7 @@ fn messages() {
             input.push(0x20);
             put_chunk(&mut input, &message.encode_to_vec());
         }
-        input.extend([0x0c, 255, 0x0c, 255]);
+        input.extend([0x0c, 20, 0x0c, 20]);
         save("messages", number, &input);
     }
     // It asks, stands and leads; a request is taken, and whatever is said then.
@@ -429,7 +429,7 @@ fn messages() {
         r#type: Some(kind as i32),
         ..Default::default()
     };
-    let mut leads = vec![0x0c, 255, 0x20];
+    let mut leads = vec![0x0c, 20, 0x20];
     put_chunk(&mut leads, &is(raftpb::MessageType::MsgPreVoteResp).encode_to_vec());
     leads.push(0);
     put_chunk(&mut leads, &is(raftpb::MessageType::MsgVoteResp).encode_to_vec());
@@ -444,7 +444,7 @@ fn messages() {
         }
         input.push(1);
         put_chunk(&mut input, &message.encode_to_vec());
-        input.extend([0x0e, 0x0c, 20]);
+        input.extend([0x0e, 0x0c, 3]);
         save("messages", 50 + number, &input);
     }
 }

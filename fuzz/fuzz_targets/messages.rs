@@ -23,6 +23,7 @@ use proto::raftpb::Message;
 const MEMBERS: [(&str, [&str; 1]); 3] =
     [("m0", ["http://m0:2380"]), ("m1", ["http://m1:2380"]), ("m2", ["http://m2:2380"])];
 const STEPS: usize = 64;
+const TICK: Duration = Duration::from_millis(100);
 
 fuzz_target!(|data: &[u8]| {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
@@ -59,7 +60,12 @@ fn hear(member: &mut Stepped, clock: &ManualClock, mut rest: &[u8]) -> Option<()
                 let _ = member.receive_snapshot(message, chunk(&mut rest));
             }
             5 => member.report_lost(from),
-            6 => clock.advance(Duration::from_millis(u64::from(byte(&mut rest)) * 16)),
+            6 => {
+                for _ in 0..byte(&mut rest) % 32 {
+                    clock.advance(TICK);
+                    member.step(clock.now()).ok()?;
+                }
+            }
             _ => {
                 let put = PutRequest { key: Bytes::from_static(b"k"), ..PutRequest::default() };
                 member.propose(InternalRaftRequest { put: Some(put), ..Default::default() });
@@ -133,7 +139,7 @@ fn options() -> Options {
         client_urls: Vec::new(),
         bootstrap: Some(Bootstrap::with_new(MEMBERS, "fuzz")),
         force_new_cluster: false,
-        tick: Duration::from_millis(100),
+        tick: TICK,
         election_ticks: 10,
         pre_vote: true,
         catchup_entries: 5,
