@@ -9,6 +9,7 @@
 mod apply;
 mod barrier;
 mod failover;
+mod heartbeats;
 mod install;
 mod log;
 mod propose;
@@ -39,6 +40,7 @@ use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
+use heartbeats::Heartbeats;
 pub(crate) use install::Prepared;
 use log::Unsynced;
 pub(crate) use propose::no_space_alarm;
@@ -142,6 +144,7 @@ pub(crate) struct Drive {
     sync_here: bool,
     fast: Option<FastCampaign>,
     settles_until: Duration,
+    heartbeats: Heartbeats,
     snapshots_out: SnapshotsOut,
     prepared: Option<Prepared>,
     /// When a member that was removed ends.
@@ -181,6 +184,7 @@ impl Drive {
             sync_here: true,
             fast: None,
             settles_until: now,
+            heartbeats: Heartbeats::default(),
             snapshots_out: SnapshotsOut::default(),
             prepared: None,
             leaves_at: None,
@@ -318,6 +322,7 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+            self.heartbeats.forget();
         } else {
             // Before it can commit anything: who is needed for that may be far behind.
             self.note_snapshot()?;
