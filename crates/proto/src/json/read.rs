@@ -121,39 +121,29 @@ impl Reader<'_> {
             return Ok(true);
         }
         let token = self.tokens.next()?;
-        let done = match field.kind {
-            Kind::Bool => match token.kind {
-                Part::Bool(value) => Some(varint(u64::from(value), out)),
-                _ => None,
+        let number = match (field.kind, &token.kind) {
+            (Kind::Bool, Part::Bool(value)) => Some(u64::from(*value)),
+            (Kind::Int32, _) => integer::<i32>(&token).map(|value| value as i64 as u64),
+            (Kind::Int64, _) => integer::<i64>(&token).map(|value| value as u64),
+            (Kind::Uint32, _) => integer::<u32>(&token).map(u64::from),
+            (Kind::Uint64, _) => integer::<u64>(&token),
+            (Kind::Enum(of), Part::Text(name)) => match of.number_of(name) {
+                Some(number) => Some(i64::from(number) as u64),
+                None => return Ok(false),
             },
-            Kind::Int32 => integer::<i32>(&token).map(|value| varint(value as i64 as u64, out)),
-            Kind::Int64 => integer::<i64>(&token).map(|value| varint(value as u64, out)),
-            Kind::Uint32 => integer::<u32>(&token).map(|value| varint(u64::from(value), out)),
-            Kind::Uint64 => integer::<u64>(&token).map(|value| varint(value, out)),
-            Kind::String => match &token.kind {
-                Part::Text(text) => {
-                    varint(text.len() as u64, out);
-                    Some(out.extend_from_slice(text.as_bytes()))
-                }
-                _ => None,
-            },
-            Kind::Bytes => match &token.kind {
-                Part::Text(text) => bytes(text, out),
-                _ => None,
-            },
-            Kind::Enum(of) => match &token.kind {
-                Part::Text(name) => match of.number_of(name) {
-                    Some(number) => Some(varint(i64::from(number) as u64, out)),
-                    None => return Ok(false),
-                },
-                Part::Number => {
-                    integer::<i32>(&token).map(|value| varint(value as i64 as u64, out))
-                }
-                _ => None,
-            },
-            Kind::Message(_) => None,
+            (Kind::Enum(_), Part::Number) => {
+                integer::<i32>(&token).map(|value| value as i64 as u64)
+            }
+            (Kind::String, Part::Text(text)) => {
+                varint(text.len() as u64, out);
+                out.extend_from_slice(text.as_bytes());
+                return Ok(true);
+            }
+            (Kind::Bytes, Part::Text(text)) if bytes(text, out) => return Ok(true),
+            _ => None,
         };
-        done.map(|()| true).ok_or_else(|| self.invalid(field, &token))
+        varint(number.ok_or_else(|| self.invalid(field, &token))?, out);
+        Ok(true)
     }
 
     fn invalid(&self, field: &Field, token: &Token<'_>) -> Error {
@@ -173,13 +163,14 @@ fn integer<N: std::str::FromStr>(token: &Token<'_>) -> Option<N> {
     digits.parse().ok()
 }
 
-/// Bytes in either alphabet, with or without padding.
-fn bytes(text: &str, out: &mut Vec<u8>) -> Option<()> {
+/// Bytes in either alphabet, with or without padding. Says whether they are such.
+fn bytes(text: &str, out: &mut Vec<u8>) -> bool {
     let start = out.len();
     let alphabet = if text.contains(['-', '_']) { Alphabet::Url } else { Alphabet::Standard };
-    base64::decode(text.as_bytes(), alphabet, text.len() % 4 == 0, out).ok()?;
+    let padded = text.len().is_multiple_of(4);
+    let good = base64::decode(text.as_bytes(), alphabet, padded, out).is_ok();
     put_len(start, out);
-    Some(())
+    good
 }
 
 /// Puts the length of what stands from `start` on before it.

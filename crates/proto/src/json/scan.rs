@@ -89,6 +89,11 @@ impl Scanner {
         Ok(None)
     }
 
+    /// Whether there were but spaces up to now.
+    pub fn is_blank(&self) -> bool {
+        !self.seen_value
+    }
+
     /// No more bytes come. Says whether there was a value; without one there may have been spaces.
     pub fn end(&mut self) -> Result<bool, Error> {
         if !self.seen_value {
