@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::gateway::Lines;
+use crate::gateway::{Lines, Upgraded};
 use crate::rpc::BoxFuture;
 
 /// The body of a request, from whatever transport.
@@ -41,12 +41,14 @@ pub(crate) struct Request {
     pub(crate) gone: Option<BoxFuture<()>>,
     /// Whether the body has no end of its own: a WebSocket.
     pub(crate) endless: bool,
+    /// Where what goes on is put when the connection stops to be one of HTTP.
+    pub(crate) upgraded: Option<Upgraded>,
 }
 
 impl Request {
     /// A request whose client is looked after by the transport.
     pub(crate) fn new(parts: request::Parts, body: Incoming, peer: Option<SocketAddr>) -> Self {
-        Self { parts, body, peer, gone: None, endless: false }
+        Self { parts, body, peer, gone: None, endless: false, upgraded: None }
     }
 }
 
@@ -127,8 +129,13 @@ impl Upload {
     }
 
     /// Whether all that came was taken.
-    pub(crate) fn is_read(&self) -> bool {
+    fn is_read(&self) -> bool {
         self.content().parts.is_empty()
+    }
+
+    /// Whether nobody will take what came, as all is taken or nobody reads.
+    pub(crate) fn is_done_with(self: &Arc<Self>) -> bool {
+        self.is_read() || !self.is_wanted()
     }
 
     /// Whether anybody still reads.

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::answer::{Broken, Request};
+use crate::gateway::Upgraded;
 use crate::grpc::{self, Opening};
 use crate::ops;
 use crate::service::Services;
@@ -79,12 +80,16 @@ where
 {
     let io = Shared::new(io);
     let ours = io.clone();
+    let upgraded = Upgraded::default();
+    let place = upgraded.clone();
     let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (services, ours) = (Arc::clone(&services), ours.clone());
+        let place = place.clone();
         async move {
             let (parts, body) = request.into_parts();
             let mut request = Request::new(parts, body.map_err(|_| Broken).boxed_unsync(), peer);
             request.gone = Some(Box::pin(poll_fn(move |cx| ours.poll_gone(cx))));
+            request.upgraded = Some(place);
             let response = ops::answer(&services, offer, request).await;
             Ok::<_, std::convert::Infallible>(response)
         }
@@ -93,14 +98,25 @@ where
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(io), handler);
+        .serve_connection(TokioIo::new(io), handler)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let done = tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        done = connection.as_mut() => return done,
+        _ = stop.wait_for(|stop| *stop) => None,
+        done = connection.as_mut() => Some(done),
+    };
+    match done {
+        Some(done) => done?,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
     }
-    connection.await
+    if let Some(session) = upgraded.take() {
+        session.await;
+    }
+    Ok(())
 }
 
 /// A connection whose first bytes were read already.

@@ -1,15 +1,16 @@
 //! The JSON gateway: the calls of the rpc table as `POST /v3/...`, with JSON both ways.
 //!
 //! ```text
-//!   POST /v3/kv/put {..} -> [ paths ] -> [ metadata ] -> [ values ] -> rpc table -> JSON
-//!                                                                  `-> [ stream ]: a line a message
+//!   POST /v3/kv/put {..} --> [ paths, metadata, values ] --> [ call ] --> rpc table --> JSON
+//!           [ websocket ] --'                                   `--> [ stream ]: lines of JSON
 //! ```
 //!
 //! What comes out is what grpc-gateway makes of etcd's calls, to the words of its errors. Calls are
 //! made in process: there is no connection of ours to ourselves, and what a client that goes away
 //! has begun is dropped where it stands.
 //!
-//! Files in reading order: `paths`, `metadata`, `values`, `call`, `stream`, `reply`.
+//! Files in reading order: `paths`, `metadata`, `values`, `call`, `stream`, `reply`,
+//! `websocket`.
 
 mod call;
 mod metadata;
@@ -17,6 +18,7 @@ mod paths;
 mod reply;
 mod stream;
 mod values;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use crate::service::Services;
 use crate::status::{Code, Status};
 
 pub(crate) use stream::Lines;
+pub(crate) use websocket::Upgraded;
 
 /// Whether a path is the gateway's.
 pub(crate) fn has(path: &str) -> bool {
@@ -34,7 +37,14 @@ pub(crate) fn has(path: &str) -> bool {
 }
 
 /// Answers a request whose path is the gateway's.
-pub(crate) async fn answer(services: &Arc<Services>, mut request: Request) -> Response<Answer> {
+pub(crate) async fn answer(services: &Arc<Services>, request: Request) -> Response<Answer> {
+    if websocket::is_asked_for(&request.parts) {
+        return websocket::answer(services, request);
+    }
+    post(services, request).await
+}
+
+async fn post(services: &Arc<Services>, mut request: Request) -> Response<Answer> {
     let method = metadata::method(&request.parts);
     let Some(route) = paths::route(request.parts.uri.path()) else {
         return reply::refusal(&Status::new(Code::NotFound, "Not Found"));

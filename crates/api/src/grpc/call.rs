@@ -49,8 +49,7 @@ pub(super) struct Held {
 impl Held {
     /// What the window may have back.
     pub(super) fn read_bytes(&mut self) -> usize {
-        let is_read = !self.upload.is_wanted() || self.upload.is_read();
-        if is_read { std::mem::take(&mut self.bytes) } else { 0 }
+        if self.upload.is_done_with() { std::mem::take(&mut self.bytes) } else { 0 }
     }
 }
 

@@ -114,7 +114,7 @@ fn not_found() -> Response<Bytes> {
 }
 
 /// A plain text answer that browsers must not take for anything else.
-fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+pub(crate) fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = typed(code, TEXT, text);
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response
