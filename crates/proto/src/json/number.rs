@@ -3,6 +3,13 @@
 /// What an integer may have in digits.
 const DIGITS: i64 = 20;
 
+/// As much of a text as may be a number.
+pub(super) fn front(text: &str) -> &[u8] {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._".contains(byte);
+    let end = text.as_bytes().iter().position(|byte| !is_part(byte)).unwrap_or(text.len());
+    text.as_bytes().get(..end).unwrap_or_default()
+}
+
 /// A whole number as a sign and its digits; `None` if it is not whole, or has too many of them.
 pub(super) fn whole(text: &[u8]) -> Option<String> {
     let parts = parts(text)?;

@@ -153,11 +153,12 @@ impl Reader<'_> {
     }
 }
 
-/// A whole number, or one in quotes.
+/// A whole number, or one at the front of a string. What stands behind it there does not count
+/// unless it could be part of a number, or is space: so reads the `protojson` that etcd has.
 fn integer<N: std::str::FromStr>(token: &Token<'_>) -> Option<N> {
     let digits = match &token.kind {
         Part::Number => number::whole(token.raw)?,
-        Part::Text(text) => number::whole(text.as_bytes())?,
+        Part::Text(text) if text.trim() == text => number::whole(number::front(text))?,
         _ => return None,
     };
     digits.parse().ok()

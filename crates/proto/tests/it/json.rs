@@ -113,7 +113,7 @@ fn requests_are_read_in_all_their_forms() {
     for text in [
         r#"{"key":"Zm9v","range_end":"+/8=","limit":"10","sort_order":"ASCEND",
             "serializable":true}"#,
-        r#"{"rangeEnd":"-_8","key":"Zm9v","limit":1e1,"sortOrder":1,"serializable":true}"#,
+        r#"{"rangeEnd":"-_8","key":"Zm9v","limit":"10, or so","sortOrder":1,"serializable":true}"#,
         r#"{"key":"Zm\n9v","range_end":"-_8=","limit":"1.0e1","unknown":[{"a":null}],
             "sort_order":"ASCEND","sort_target":"NOBODY","serializable":true,"revision":null}"#,
         r#"{"k\u0065y":"\u005am9v","range_end":"+/8","limit":10.00,"sort_order":1,
