@@ -20,6 +20,9 @@ use crate::status::{Code, Status};
 /// Replies up to this size are written on the thread of the connection.
 const WRITTEN_HERE_BYTES: usize = 1 << 20;
 
+/// How much more is read of a body that is no JSON.
+const REFUSED_BODY_BYTES: usize = 256 << 10;
+
 /// Makes the call that a request asks for.
 pub(super) async fn answer(
     services: &Arc<Services>,
@@ -61,11 +64,19 @@ pub(super) async fn answer(
 
 /// The one message of a body; what follows it does not count, but is waited for.
 async fn only(values: &mut Values, endless: bool) -> Result<Bytes, Status> {
-    let message = poll_fn(|cx| values.poll_next(cx)).await.transpose()?;
+    let message = poll_fn(|cx| values.poll_next(cx)).await.transpose();
     if !endless {
-        poll_fn(|cx| values.poll_end(cx)).await;
+        // Who is refused hears of it only if what it still says is taken.
+        let mut patience_bytes = match &message {
+            Err(status) if status.code == Code::InvalidArgument => REFUSED_BODY_BYTES,
+            _ => usize::MAX,
+        };
+        let rest = poll_fn(|cx| values.poll_end(&mut patience_bytes, cx)).await;
+        if message.is_ok() {
+            rest?;
+        }
     }
-    Ok(message.unwrap_or_default())
+    Ok(message?.unwrap_or_default())
 }
 
 async fn unary(

@@ -53,15 +53,23 @@ impl Values {
         Poll::Ready(Some(Ok(Bytes::from(wire))))
     }
 
-    /// Reads on to the end of the body and forgets what comes.
-    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while !self.ended {
+    /// Reads on to the end of the body, or so many bytes more, and forgets what comes.
+    pub(super) fn poll_end(
+        &mut self,
+        patience_bytes: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Status>> {
+        while !self.ended && *patience_bytes > 0 {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => self.ended = true,
+                Some(Ok(frame)) => {
+                    let bytes = frame.data_ref().map_or(0, Bytes::len);
+                    *patience_bytes = patience_bytes.saturating_sub(bytes);
+                }
+                Some(Err(_)) => return Poll::Ready(Err(invalid("unexpected EOF"))),
+                None => self.ended = true,
             }
         }
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 
     fn poll_value(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Vec<u8>>, Status>> {

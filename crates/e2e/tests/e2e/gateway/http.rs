@@ -114,12 +114,12 @@ pub(crate) fn settle(value: &mut Value) {
             {
                 fields["TTL"] = granted.into();
             }
-            for name in ["leases", "keys"] {
+            fields.values_mut().for_each(settle);
+            for name in ["leases", "keys", "alarms", "errors"] {
                 if let Some(Value::Array(values)) = fields.get_mut(name) {
                     values.sort_by_key(Value::to_string);
                 }
             }
-            fields.values_mut().for_each(settle);
         }
         _ => {}
     }
@@ -180,7 +180,7 @@ pub(crate) fn begin(stream: &mut BufReader<TcpStream>) -> Option<(Reply, bool)> 
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
