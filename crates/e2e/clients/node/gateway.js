@@ -5,7 +5,9 @@
 const [endpoint] = process.argv.slice(2);
 const url = (path) => `http://${endpoint}/v3/${path}`;
 const base64 = (text) => Buffer.from(text).toString('base64');
-const show = (what, ...values) => console.log(`${what}:`, JSON.stringify(values));
+// Each build of Go's protobuf has its own taste in spaces.
+const settled = (text) => text.replaceAll('\u00a0', ' ');
+const show = (what, ...values) => console.log(`${what}:`, settled(JSON.stringify(values)));
 
 async function post(path, body) {
   const reply = await fetch(url(path), { method: 'POST', body: JSON.stringify(body) });

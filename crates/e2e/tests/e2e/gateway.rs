@@ -5,6 +5,7 @@
 mod bombs;
 mod generator;
 mod http;
+mod http2;
 mod socket;
 mod streams;
 
