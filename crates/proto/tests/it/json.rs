@@ -282,6 +282,41 @@ proptest::proptest! {
     }
 
     #[test]
+    fn what_is_read_of_a_broken_text_reads_the_same_again(seed in any::<u64>()) {
+        let mut state = seed;
+        let mut choose = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as u8
+        };
+        for path in CALLS {
+            let schema = request(path);
+            let mut wire = Vec::new();
+            random(schema, &mut choose, 4, &mut wire);
+            let mut text = Vec::new();
+            json::write(schema, &wire, Style::Plain, &mut text).expect("is a message");
+            for _ in 0..choose() % 3 {
+                let at = (usize::from(choose()) << 8 | usize::from(choose())) % text.len();
+                let scraps: [&[u8]; 6] = [b"\\u0041", b"1e2", b"{}", b"null,", b"\xff", b"\""];
+                let scrap = scraps[usize::from(choose()) % scraps.len()];
+                text.splice(at..text.len().min(at + usize::from(choose() % 3)), scrap.to_vec());
+            }
+            let mut read = Vec::new();
+            if json::read(schema, &text, &mut read).is_err() {
+                continue;
+            }
+            let rewrite = |wire: &[u8]| {
+                let mut text = Vec::new();
+                json::write(schema, wire, Style::Html, &mut text).expect("is a message");
+                text
+            };
+            let again = rewrite(&read);
+            let mut back = Vec::new();
+            proptest::prop_assert_eq!(json::read(schema, &again, &mut back), Ok(()));
+            proptest::prop_assert_eq!(rewrite(&back), again);
+        }
+    }
+
+    #[test]
     fn no_text_is_too_strange(text in "[\\[\\]{}:,\"\\\\ue0-9.a-z+-]{0,60}") {
         let mut scanner = Scanner::new();
         let _ = scanner.feed(text.as_bytes()).and_then(|_| scanner.end());
