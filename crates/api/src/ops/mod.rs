@@ -48,7 +48,8 @@ pub(crate) async fn answer(
     let origin = parts.headers.get(ORIGIN).cloned();
     let mut response = if parts.method == Method::OPTIONS {
         Answer::whole(Response::new(Bytes::new()))
-    } else if let Some(place) = path::elsewhere(&parts.uri, services.access.gateway) {
+    } else if let Some(place) = path::elsewhere(&parts.method, &parts.uri, services.access.gateway)
+    {
         Answer::whole(path::redirect(&parts.method, &place))
     } else if services.access.gateway && gateway::has(parts.uri.path()) {
         gateway::answer(services, request).await

@@ -7,7 +7,10 @@ use http::{HeaderValue, Method, Response, StatusCode, Uri};
 use super::typed;
 
 /// Where a request should have gone, with its query; `None` if it is right.
-pub(super) fn elsewhere(uri: &Uri, gateway: bool) -> Option<String> {
+pub(super) fn elsewhere(method: &Method, uri: &Uri, gateway: bool) -> Option<String> {
+    if *method == Method::CONNECT {
+        return None;
+    }
     let path = uri.path();
     let mut clean = clean(path);
     if gateway && clean == "/v3" {
@@ -79,9 +82,10 @@ mod tests {
             ("/a//%41/", Some("/a/%2541/")),
         ] {
             let uri: Uri = from.parse().expect("is a path");
-            assert_eq!(elsewhere(&uri, true).as_deref(), to, "{from}");
+            assert_eq!(elsewhere(&Method::GET, &uri, true).as_deref(), to, "{from}");
         }
-        assert_eq!(elsewhere(&Uri::from_static("/v3"), false), None);
+        assert_eq!(elsewhere(&Method::GET, &Uri::from_static("/v3"), false), None);
+        assert_eq!(elsewhere(&Method::CONNECT, &Uri::from_static("/v3"), true), None);
         let get = redirect(&Method::GET, "/a?\"");
         assert_eq!(get.body(), "<a href=\"/a?&#34;\">Temporary Redirect</a>.\n\n");
         assert!(redirect(&Method::POST, "/a").body().is_empty());
