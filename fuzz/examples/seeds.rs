@@ -21,6 +21,7 @@ fn main() {
     snap();
     members();
     urls();
+    json();
     requests();
     http2();
     apply();
@@ -133,6 +134,19 @@ fn members() {
     save("members", 2, &state::conf_state_to_json(&conf_state()));
     let context = state::ConfChangeContext { member: member(), is_promote: true };
     save("members", 3, &context.to_json());
+}
+
+fn json() {
+    let texts = [
+        "\u{0}{\"compare\":[{\"target\":\"CREATE\",\"key\":\"eA==\",\"create_revision\":\"0\"}],\
+         \"success\":[{\"request_put\":{\"key\":\"eA\"}},{\"requestTxn\":{}}]}",
+        "\u{1}{\"key\":\"\\u005aA==\",\"limit\":1.5e1,\"sort_order\":2,\"x\":[{\"y\":null}]}",
+        "\u{3}{\"create_request\":{\"filters\":[\"NOPUT\",1]}} {}",
+        "\u{5}{\"name\":\"\\ud83d\\ude00\",\"perm\":{\"permType\":\"READWRITE\"}}",
+    ];
+    for (number, text) in texts.iter().enumerate() {
+        save("json", number, text.as_bytes());
+    }
 }
 
 fn urls() {

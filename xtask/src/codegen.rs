@@ -1,7 +1,10 @@
-//! From `crates/proto/proto/*/*.proto` to `crates/proto/src/generated/*.rs`.
+//! From `crates/proto/proto/*/*.proto` to `crates/proto/src/generated/*.rs`: the messages, and
+//! the tables of their JSON.
 //!
 //! The generated code is committed, so that a build needs neither protoc nor a build script;
 //! `--check` says when it is stale.
+
+mod json;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -83,6 +86,7 @@ fn compare(
 fn generate(proto_dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let mut set =
         protox::compile(proto_files(proto_dir)?, [proto_dir]).context("compiling the protos")?;
+    let tables = json::tables(&set)?;
     for message in set.file.iter_mut().flat_map(|file| &mut file.message_type) {
         for field in &mut message.field {
             // prost would make `peer_ur_ls` of `peerURLs`.
@@ -100,12 +104,11 @@ fn generate(proto_dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
         .into_iter()
         .map(|file| (Module::from_protobuf_package_name(file.package()), file))
         .collect();
-    config
-        .generate(files)?
-        .into_iter()
-        .map(|(module, code)| {
-            Ok((module.to_file_name_or("none"), rustfmt(&format!("{FIRST_LINE}{code}"))?))
-        })
+    let modules = config.generate(files)?.into_iter();
+    modules
+        .map(|(module, code)| (module.to_file_name_or("none"), code))
+        .chain([("json.rs".to_owned(), tables)])
+        .map(|(name, code)| Ok((name, rustfmt(&format!("{FIRST_LINE}{code}"))?)))
         .collect()
 }
 

@@ -1,21 +1,23 @@
 //! From a socket to a call: HTTP/2 and HTTP/1 on one port, told apart by the first bytes.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Request;
-use http_body_util::Full;
+use http_body_util::BodyExt as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::answer::{Broken, Request};
+use crate::gateway::Upgraded;
 use crate::grpc::{self, Opening};
 use crate::ops;
 use crate::service::Services;
@@ -51,7 +53,7 @@ pub(crate) async fn serve<IO>(
         grpc::serve(services, io, Opening { said, peer, offer }, stop).await;
     } else {
         // Errors of a connection are the peer's business; they must not fill the log.
-        let _ = serve_h1(services, Rewound { said, io }, offer, stop).await;
+        let _ = serve_h1(services, Rewound { said, io }, peer, offer, stop).await;
     }
 }
 
@@ -68,32 +70,53 @@ async fn sniff(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
 
 async fn serve_h1<IO>(
     services: Arc<Services>,
-    io: IO,
+    io: Rewound<IO>,
+    peer: Option<SocketAddr>,
     offer: Offer,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let handler = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let services = Arc::clone(&services);
+    let io = Shared::new(io);
+    let ours = io.clone();
+    let upgraded = Upgraded::default();
+    let place = upgraded.clone();
+    let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (services, ours) = (Arc::clone(&services), ours.clone());
+        let place = place.clone();
         async move {
-            let (parts, _body) = request.into_parts();
-            let response = ops::answer(&services, offer, &parts).await;
-            Ok::<_, std::convert::Infallible>(response.map(Full::new))
+            let (parts, body) = request.into_parts();
+            let mut request = Request::new(parts, body.map_err(|_| Broken).boxed_unsync(), peer);
+            request.gone = Some(Box::pin(poll_fn(move |cx| ours.poll_gone(cx))));
+            request.upgraded = Some(place);
+            let response = ops::answer(&services, offer, request).await;
+            Ok::<_, std::convert::Infallible>(response)
         }
     });
     // Who says that no more comes behind a request still wants the answer.
     let connection = hyper::server::conn::http1::Builder::new()
         .half_close(true)
-        .serve_connection(TokioIo::new(io), handler);
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(io), handler)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let done = tokio::select! {
         biased;
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        done = connection.as_mut() => return done,
+        _ = stop.wait_for(|stop| *stop) => None,
+        done = connection.as_mut() => Some(done),
+    };
+    match done {
+        Some(done) => done?,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await?;
+        }
     }
-    connection.await
+    if let Some(session) = upgraded.take() {
+        session.await;
+    }
+    Ok(())
 }
 
 /// A connection whose first bytes were read already.
@@ -145,5 +168,89 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// A connection that others than its owner may ask whether the client is still there. All of them
+/// are polled by one task, so nobody ever waits for the lock.
+struct Shared<IO> {
+    inner: Arc<Mutex<Rewound<IO>>>,
+}
+
+impl<IO> Clone for Shared<IO> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<IO> Shared<IO> {
+    fn new(io: Rewound<IO>) -> Self {
+        Self { inner: Arc::new(Mutex::new(io)) }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Rewound<IO>> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Shared<IO> {
+    /// Ready when the client has closed its half. What it says instead is kept for the owner.
+    fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = self.inner();
+        if !inner.said.is_empty() {
+            return Poll::Pending;
+        }
+        let mut bytes = [0; 512];
+        let mut buf = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut *inner).poll_read(cx, &mut buf) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                inner.said = Bytes::copy_from_slice(buf.filled());
+                // The owner may have looked before.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Shared<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner()).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Shared<IO> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.inner()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.inner()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.inner()).poll_shutdown(cx)
     }
 }

@@ -1,8 +1,9 @@
-//! Doors for clients: the rpc table, gRPC, and the operator's HTTP.
+//! Doors for clients: the rpc table, gRPC, the JSON gateway, and the operator's HTTP.
 //!
 //! ```text
-//!   socket -> [ door ] --HTTP/2, gRPC--> [ grpc ] --> [ rpc table ] --> [ service/* ] --> node
-//!                 `------ other HTTP ---> [ ops ]                                    `--> node
+//!   socket -> [ door ] --HTTP/2, gRPC--> [ grpc ] -----> [ rpc table ] --> [ service/* ] --> node
+//!                 `------ other HTTP ---> [ ops ] --/v3/--> [ gateway ] --> [ rpc table ]
+//!                                            `--> node
 //! ```
 //!
 //! A handler takes an encoded request and who calls, and gives an encoded reply or a status; it
@@ -11,11 +12,13 @@
 //! the db file.
 //!
 //! Files in reading order: `rpc`, `service/`, `stats`, `reply`, `encode`, `error`, `status`; then
-//! `server`, `door`, `grpc/`, `ops/`, `metrics`.
+//! `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
 
+mod answer;
 mod door;
 mod encode;
 mod error;
+mod gateway;
 mod grpc;
 mod metrics;
 mod ops;

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use node::Node;
 use proto::Message as _;
 use proto::etcdserverpb::RangeRequest;
 
+use crate::error;
 use crate::metrics::RpcMetrics;
 use crate::service::Services;
 use crate::status::Status;
@@ -56,6 +58,18 @@ pub(crate) async fn send(replies: &mut dyn Replies, message: Bytes) -> Result<()
 /// The next request message of a stream.
 pub(crate) async fn next(requests: &mut dyn Requests) -> Option<Result<Bytes, Status>> {
     std::future::poll_fn(|cx| requests.poll_next(cx)).await
+}
+
+/// Ends a stream whose client wants to hear of it when nobody leads.
+pub(crate) async fn while_led(
+    node: Node,
+    handler: BoxFuture<Result<(), Status>>,
+) -> Result<(), Status> {
+    tokio::select! {
+        biased;
+        done = handler => done,
+        () = node.leaderless() => Err(error::NO_LEADER),
+    }
 }
 
 pub(crate) type Unary = fn(Arc<Services>, Caller, Bytes) -> BoxFuture<Result<Bytes, Status>>;

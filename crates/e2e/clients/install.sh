@@ -39,7 +39,7 @@ make_python() {
 
 make_node() {
   need npm && mkdir -p "$TO/node" &&
-    cp "$HERE/node/"{package.json,package-lock.json,main.js} "$TO/node" &&
+    cp "$HERE/node/"{package.json,package-lock.json,main.js,gateway.js} "$TO/node" &&
     npm --prefix "$TO/node" ci --silent --no-fund --no-audit
 }
 

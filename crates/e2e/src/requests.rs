@@ -7,6 +7,7 @@ mod kv;
 use std::fmt::Debug;
 
 use env::Random;
+use proto::Message as _;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmType, AuthRoleAddRequest, AuthRoleDeleteRequest,
@@ -21,7 +22,7 @@ use proto::etcdserverpb::{
 };
 
 use crate::grpc::{Grpc, Status};
-use crate::rpc::streams;
+use crate::rpc::{Rpc, streams};
 
 /// What a server said, as text that two servers must have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,17 @@ macro_rules! requests {
         }
 
         impl Request {
+            /// Where it goes, and its wire form.
+            pub fn wire(&self) -> (&'static str, Vec<u8>) {
+                match self {
+                    $(Self::$name(request) => (<$type as Rpc>::PATH, request.encode_to_vec()),)*
+                    Self::RangeStream(request) => (streams::RANGE_STREAM, request.encode_to_vec()),
+                    Self::KeepAlive(request) => {
+                        (streams::LEASE_KEEP_ALIVE, request.encode_to_vec())
+                    }
+                }
+            }
+
             /// Sends it and waits for all of the answer.
             pub async fn ask(&self, grpc: &Grpc) -> Answer {
                 match self {

@@ -156,7 +156,11 @@ fn limits(config: &Config) -> api::Limits {
 }
 
 fn access(config: &Config) -> Access {
-    Access { hosts: config.http.host_whitelist.clone(), origins: config.http.cors.clone() }
+    Access {
+        hosts: config.http.host_whitelist.clone(),
+        origins: config.http.cors.clone(),
+        gateway: config.http.enable_grpc_gateway,
+    }
 }
 
 fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {

@@ -21,6 +21,8 @@
 //!
 //! The rare kinds of [`InternalRaftRequest`] are boxed, which keeps the common ones cheap to move.
 //!
+//! [`json`] turns what clients send and get into JSON and back, by tables.
+//!
 //! It never knows behaviour: which request is valid, and what one does, is decided above.
 //!
 //! To read: the `.proto` files, which say what the fields mean.
@@ -33,9 +35,12 @@
 pub mod authpb;
 #[path = "generated/etcdserverpb.rs"]
 pub mod etcdserverpb;
+#[path = "generated/json.rs"]
+mod generated_json;
 /// The package `grpc.health.v1`.
 #[path = "generated/grpc.health.v1.rs"]
 pub mod health;
+pub mod json;
 #[path = "generated/leasepb.rs"]
 pub mod leasepb;
 #[path = "generated/membershippb.rs"]

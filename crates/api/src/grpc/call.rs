@@ -8,6 +8,7 @@ use http::Response;
 use http2::Head;
 use tokio::time::Instant;
 
+use crate::answer::{Answer, Upload};
 use crate::door::Offer;
 use crate::grpc::message::Body;
 use crate::grpc::metadata::{self, Metadata};
@@ -33,14 +34,33 @@ pub(super) enum Work {
     Unary(BoxFuture<Result<Bytes, Status>>),
     /// The handler of a stream is at it. Bytes that it has not read are held back from the window.
     Stream { handler: BoxFuture<Result<(), Status>>, mailbox: Arc<Mailbox>, held: usize },
-    /// An answer of the operator's HTTP is made.
-    Plain { answer: BoxFuture<Response<Bytes>>, head_only: bool },
+    /// An answer of plain HTTP is made.
+    Plain { answer: BoxFuture<Response<Answer>>, upload: Held, head_only: bool },
+    /// It is sent.
+    Download { body: Answer, upload: Held },
+}
+
+/// The body of a plain request, and how much of it is held back from the window.
+pub(super) struct Held {
+    pub(super) upload: Arc<Upload>,
+    pub(super) bytes: usize,
+}
+
+impl Held {
+    /// What the window may have back.
+    pub(super) fn read_bytes(&mut self) -> usize {
+        if self.upload.is_done_with() { std::mem::take(&mut self.bytes) } else { 0 }
+    }
 }
 
 impl Call {
-    pub(super) fn plain(answer: BoxFuture<Response<Bytes>>, head_only: bool) -> Self {
-        let body = Body::new(0, None);
-        Self { rpc: None, deadline: None, body, work: Work::Plain { answer, head_only } }
+    pub(super) fn plain(
+        answer: BoxFuture<Response<Answer>>,
+        upload: Arc<Upload>,
+        head_only: bool,
+    ) -> Self {
+        let (body, upload) = (Body::new(0, None), Held { upload, bytes: 0 });
+        Self { rpc: None, deadline: None, body, work: Work::Plain { answer, upload, head_only } }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -12,21 +13,22 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http2::{Config, Connection, ErrorCode, Event, StreamKey};
-use node::Node;
+use hyper::body::Body as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
+use crate::answer::{Answer, Upload};
 use crate::door::Offer;
 use crate::error;
-use crate::grpc::call::{self, Asked, Call, Refusal, Work};
+use crate::grpc::call::{self, Asked, Call, Held, Refusal, Work};
 use crate::grpc::calls::{Calls, Turn, Woken};
 use crate::grpc::keepalive::{Due, Watchman};
 use crate::grpc::message::{Body, prefix};
 use crate::grpc::metadata::Metadata;
 use crate::grpc::plain;
 use crate::grpc::stream::{Mailbox, StreamReplies, StreamRequests};
-use crate::rpc::{BoxFuture, Caller, Kind, Rpc, Streaming};
+use crate::rpc::{BoxFuture, Caller, Kind, Rpc, Streaming, while_led};
 use crate::service::Services;
 use crate::status::{Code, Status};
 
@@ -34,6 +36,8 @@ use crate::status::{Code, Status};
 const READ_BYTES: usize = 64 << 10;
 /// Parts that go into one write.
 const SLICES: usize = 64;
+/// What a plain answer may send in one turn.
+const TURN_BYTES: usize = 64 << 10;
 /// Rounds of reading and writing before the other connections of the thread have their turn.
 const ROUNDS: usize = 4;
 /// How long a peer that is sent away may take to read why.
@@ -73,7 +77,7 @@ pub(crate) async fn serve<IO>(
 {
     let mut serving = Loop::new(services, io, opening, stop);
     // The loop shares itself out; a budget per task would only make it poll in vain.
-    let end = tokio::task::unconstrained(std::future::poll_fn(|cx| serving.poll(cx))).await;
+    let end = tokio::task::unconstrained(poll_fn(|cx| serving.poll(cx))).await;
     serving.abandon();
     if let End::Farewell = end {
         // Closed with bytes of the peer unread, the socket would take our last words with it.
@@ -396,8 +400,13 @@ impl<IO> Loop<IO> {
             Asked::Plain => {
                 let head_only = self.http2.head().method == "HEAD";
                 let services = Arc::clone(&self.services);
-                let answer = plain::answer(services, self.offer, self.http2.head());
-                self.calls.insert(key, Call::plain(answer, head_only));
+                let upload = Arc::new(Upload::default());
+                if end {
+                    upload.end();
+                }
+                let (offer, head) = (self.offer, self.http2.head());
+                let answer = plain::answer(services, offer, head, upload.reader(), self.peer);
+                self.calls.insert(key, Call::plain(answer, upload, head_only));
                 self.poll_call(key);
             }
             Asked::Refused(refusal) => self.refuse(key, refusal),
@@ -475,7 +484,17 @@ impl<IO> Loop<IO> {
                 feed_stream(mailbox, &mut call.body, data, end);
                 self.poll_call(key);
             }
-            Work::Unary(_) | Work::Plain { .. } => self.http2.release(key, data.len()),
+            Work::Plain { upload, .. } | Work::Download { upload, .. } => {
+                if upload.upload.is_wanted() && !data.is_empty() {
+                    upload.upload.put(Bytes::copy_from_slice(data));
+                }
+                upload.bytes += data.len();
+                if end {
+                    upload.upload.end();
+                }
+                self.poll_call(key);
+            }
+            Work::Unary(_) => self.http2.release(key, data.len()),
         }
     }
 
@@ -514,12 +533,15 @@ impl<IO> Loop<IO> {
                     self.finish_unary(key, outcome);
                 }
             }
-            Work::Plain { answer, head_only } => {
+            Work::Plain { answer, upload, head_only } => {
                 let head_only = *head_only;
-                if let Poll::Ready(response) = turn.poll(answer) {
-                    self.finish_plain(key, response, head_only);
+                let polled = turn.poll(answer);
+                self.http2.release(key, upload.read_bytes());
+                if let Poll::Ready(response) = polled {
+                    self.begin_download(key, response, head_only);
                 }
             }
+            Work::Download { .. } => self.download(key),
             Work::Stream { handler, mailbox, held } => {
                 mailbox.set_room(self.http2.has_room(key));
                 let polled = turn.poll(handler);
@@ -561,15 +583,50 @@ impl<IO> Loop<IO> {
         self.http2.trailers(key, call::trailers(&outcome));
     }
 
-    fn finish_plain(&mut self, key: StreamKey, response: http::Response<Bytes>, head_only: bool) {
-        self.forget(key);
+    fn begin_download(
+        &mut self,
+        key: StreamKey,
+        response: http::Response<Answer>,
+        head_only: bool,
+    ) {
         let block = plain::block(&response);
-        let body = response.into_body();
-        let end = head_only || body.is_empty();
+        let answer = response.into_body();
+        let end = head_only || answer.is_end_stream();
         self.http2.headers(key, &block, end);
-        if !end {
-            self.http2.data(key, &[], body);
-            self.http2.end(key);
+        if end {
+            self.forget(key);
+            return;
+        }
+        let Some((call, _)) = self.calls.get(key) else { return };
+        if let Work::Plain { upload, .. } = &mut call.work {
+            let upload = Held { upload: Arc::clone(&upload.upload), bytes: upload.bytes };
+            call.work = Work::Download { body: answer, upload };
+        }
+        self.download(key);
+    }
+
+    /// Sends what there is of a plain answer, as far as the stream has room.
+    fn download(&mut self, key: StreamKey) {
+        let mut sent = 0;
+        while self.http2.has_room(key) {
+            let Some((call, turn)) = self.calls.get(key) else { return };
+            let Work::Download { body, upload } = &mut call.work else { return };
+            if sent >= TURN_BYTES {
+                return turn.wake();
+            }
+            let polled = turn.poll(&mut poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)));
+            self.http2.release(key, upload.read_bytes());
+            let frame = match polled {
+                Poll::Pending => return,
+                Poll::Ready(frame) => frame,
+            };
+            let Some(Ok(frame)) = frame else {
+                self.forget(key);
+                return self.http2.end(key);
+            };
+            let data = frame.into_data().unwrap_or_default();
+            sent += data.len();
+            self.http2.data(key, &[], data);
         }
     }
 
@@ -619,14 +676,5 @@ fn feed_stream(mailbox: &Mailbox, body: &mut Body, mut data: &[u8], end: bool) {
     }
     if end {
         mailbox.end_requests();
-    }
-}
-
-/// Ends a stream whose client wants to hear of it when nobody leads.
-async fn while_led(node: Node, handler: BoxFuture<Result<(), Status>>) -> Result<(), Status> {
-    tokio::select! {
-        biased;
-        done = handler => done,
-        () = node.leaderless() => Err(error::NO_LEADER),
     }
 }

@@ -24,3 +24,4 @@ mod stream;
 mod tests;
 
 pub(crate) use connection::{Opening, serve};
+pub(crate) use metadata::Metadata;

@@ -1,11 +1,13 @@
 //! HTTP/2 requests that are no calls: the operator's, as over HTTP/1.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, request};
 use http2::Head;
 
+use crate::answer::{self, Answer, Incoming};
 use crate::door::Offer;
 use crate::ops;
 use crate::rpc::BoxFuture;
@@ -16,11 +18,14 @@ pub(super) fn answer(
     services: Arc<Services>,
     offer: Offer,
     head: &Head,
-) -> BoxFuture<Response<Bytes>> {
+    body: Incoming,
+    peer: Option<SocketAddr>,
+) -> BoxFuture<Response<Answer>> {
     let Some(parts) = parts(head) else {
-        return Box::pin(std::future::ready(bad_request()));
+        return Box::pin(std::future::ready(Answer::whole(bad_request())));
     };
-    Box::pin(async move { ops::answer(&services, offer, &parts).await })
+    let request = answer::Request::new(parts, body, peer);
+    Box::pin(async move { ops::answer(&services, offer, request).await })
 }
 
 fn parts(head: &Head) -> Option<request::Parts> {
@@ -47,14 +52,15 @@ fn bad_request() -> Response<Bytes> {
 }
 
 /// The header block of a response.
-pub(super) fn block(response: &Response<Bytes>) -> Vec<u8> {
+pub(super) fn block(response: &Response<Answer>) -> Vec<u8> {
     let mut block = Vec::new();
     http2::encode(&mut block, b":status", response.status().as_str().as_bytes());
     for (name, value) in response.headers() {
         http2::encode(&mut block, name.as_str().as_bytes(), value.as_bytes());
     }
-    let length = response.body().len().to_string();
-    http2::encode(&mut block, b"content-length", length.as_bytes());
+    if let Answer::Whole(body) = response.body() {
+        http2::encode(&mut block, b"content-length", body.len().to_string().as_bytes());
+    }
     block
 }
 

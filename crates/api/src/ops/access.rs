@@ -3,22 +3,23 @@
 use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST,
-    ORIGIN,
 };
-use http::{HeaderValue, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::error;
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("accept, content-type, authorization");
 
-/// Names that are let in. None at all, or `*` among them, means everybody.
+/// What of plain HTTP is served, and to whom. No names at all, or `*` among them, means everybody.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// `--host-whitelist`: host names under which plain HTTP is served.
     pub hosts: Vec<String>,
     /// `--cors`: origins whose scripts may read answers.
     pub origins: Vec<String>,
+    /// `--enable-grpc-gateway`: whether the API is served as JSON, too.
+    pub gateway: bool,
 }
 
 impl Access {
@@ -36,15 +37,13 @@ impl Access {
     }
 
     /// Tells the browser whose scripts may read the answer.
-    pub(super) fn mark(&self, request: &request::Parts, response: &mut Response<Bytes>) {
+    pub(super) fn mark(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         let any = is_open(&self.origins);
-        let origin = if any { None } else { request.headers.get(ORIGIN) };
         let known = origin.filter(|origin| {
             self.origins.iter().any(|known| known.as_bytes() == origin.as_bytes())
         });
         let everybody = any.then_some(HeaderValue::from_static("*"));
         if let Some(origin) = everybody.or(known.cloned()) {
-            let headers = response.headers_mut();
             headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
@@ -124,9 +123,10 @@ mod tests {
     fn only_known_origins_may_read() {
         let marked = |origins: &[&str], origin| {
             let origins = origins.iter().map(|&origin| origin.to_owned()).collect();
-            let mut response = Response::new(Bytes::new());
-            Access { origins, ..Access::default() }.mark(&request("h", origin), &mut response);
-            let header = response.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN);
+            let mut headers = HeaderMap::new();
+            let origin = HeaderValue::from_static(origin);
+            Access { origins, ..Access::default() }.mark(Some(&origin), &mut headers);
+            let header = headers.get(ACCESS_CONTROL_ALLOW_ORIGIN);
             header.map(|value| value.to_str().expect("is text").to_owned())
         };
         assert_eq!(marked(&[], "http://a:1"), Some("*".to_owned()));

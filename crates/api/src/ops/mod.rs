@@ -3,18 +3,21 @@
 mod access;
 mod health;
 mod metrics;
+mod path;
 mod process;
 mod vars;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 pub use access::Access;
 
+use crate::answer::{Answer, Request};
 use crate::door::Offer;
+use crate::gateway;
 use crate::service::Services;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -31,24 +34,39 @@ pub(crate) fn register() {
 pub(crate) async fn answer(
     services: &Arc<Services>,
     offer: Offer,
-    request: &request::Parts,
-) -> Response<Bytes> {
+    request: Request,
+) -> Response<Answer> {
+    let parts = &request.parts;
     match offer {
-        Offer::Grpc => return not_found(),
-        Offer::Metrics => return checks(services, request).await,
+        Offer::Grpc => return Answer::whole(not_found()),
+        Offer::Metrics => return Answer::whole(checks(services, parts).await),
         Offer::Everything | Offer::Http => {}
     }
-    if let Some(refusal) = services.access.refusal(request) {
-        return refusal;
+    if let Some(refusal) = services.access.refusal(parts) {
+        return Answer::whole(refusal);
     }
-    let mut response = match request.uri.path() {
-        _ if request.method == Method::OPTIONS => Response::new(Bytes::new()),
+    let origin = parts.headers.get(ORIGIN).cloned();
+    let mut response = if parts.method == Method::OPTIONS {
+        Answer::whole(Response::new(Bytes::new()))
+    } else if let Some(place) = path::elsewhere(&parts.method, &parts.uri, services.access.gateway)
+    {
+        Answer::whole(path::redirect(&parts.method, &place))
+    } else if services.access.gateway && gateway::has(parts.uri.path()) {
+        gateway::answer(services, request).await
+    } else {
+        Answer::whole(own(services, parts).await)
+    };
+    services.access.mark(origin.as_ref(), response.headers_mut());
+    response
+}
+
+/// What is served but to clients of the member.
+async fn own(services: &Arc<Services>, request: &request::Parts) -> Response<Bytes> {
+    match request.uri.path() {
         "/version" => get_only(request, async { version(services) }).await,
         "/debug/vars" => get_only(request, async { vars::answer(services) }).await,
         _ => checks(services, request).await,
-    };
-    services.access.mark(request, &mut response);
-    response
+    }
 }
 
 /// What metrics listeners answer, too.
@@ -97,7 +115,7 @@ fn not_found() -> Response<Bytes> {
 }
 
 /// A plain text answer that browsers must not take for anything else.
-fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+pub(crate) fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = typed(code, TEXT, text);
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response

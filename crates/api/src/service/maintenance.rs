@@ -83,10 +83,12 @@ pub(super) async fn hash_kv(
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: HashKvRequest = decode(request)?;
+    let before = services.node.header().revision;
     let hashed = services.node.hash_kv(request.revision).await?;
     let mut header = services.node.header();
-    if request.revision == 0 {
-        // Clients that know no `hash_revision` take this one for it.
+    if request.revision == 0 && hashed.revision >= before {
+        // Clients that know no `hash_revision` take this one for it. A hash that was kept from a
+        // compaction is older than the answer.
         header.revision = hashed.revision;
     }
     Ok(encode(&HashKvResponse {

@@ -32,6 +32,24 @@ fn node() {
 }
 
 #[test]
+fn python_by_the_gateway() {
+    compare("python", |folder| {
+        let mut command = Command::new(folder.join("python/bin/python"));
+        command.arg(e2e::root().join("crates/e2e/clients/python/gateway.py"));
+        command
+    });
+}
+
+#[test]
+fn node_by_the_gateway() {
+    compare("node", |folder| {
+        let mut command = Command::new("node");
+        command.arg(folder.join("node/gateway.js"));
+        command
+    });
+}
+
+#[test]
 fn rust() {
     compare("rust", |folder| Command::new(folder.join("rust/debug/rustclient")));
 }

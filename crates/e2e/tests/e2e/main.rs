@@ -7,6 +7,7 @@ mod cluster;
 mod differential;
 mod downgrade;
 mod edges;
+mod gateway;
 mod handover;
 mod headers;
 mod http;
