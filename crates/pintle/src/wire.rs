@@ -196,6 +196,7 @@ fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
         no_fsync: config.storage.unsafe_no_fsync,
         value_budget_bytes: VALUE_BUDGET_BYTES,
         page_cache_bytes: PAGE_CACHE_BYTES,
+        simple_token_ttl: config.auth.simple_token_ttl(),
     }
 }
 

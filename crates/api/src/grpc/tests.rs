@@ -139,6 +139,7 @@ fn options() -> node::Options {
         no_fsync: true,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        simple_token_ttl: Some(Duration::from_secs(300)),
     }
 }
 
