@@ -233,6 +233,7 @@ impl Config {
             compaction: compaction(settings)?,
             checks: checks(settings),
             http: http(settings),
+            auth: auth::Auth::new(settings),
             watch_progress_notify_interval: or(
                 settings.duration("watch-progress-notify-interval").to_std(),
                 Duration::from_secs(600),
