@@ -166,6 +166,12 @@ impl Table {
         self.rows.get(path)
     }
 
+    /// All paths.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(String::as_str)
+    }
+
     /// What gRPC answers for a path that is no row.
     pub(crate) fn unknown(&self, path: &str) -> Status {
         let name = path.strip_prefix('/').unwrap_or(path);

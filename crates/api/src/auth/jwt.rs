@@ -2,8 +2,11 @@
 //! hold. Nothing is kept of them: any change of users and roles makes all that were given out
 //! before too old.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use node::AuthInfo;
@@ -186,7 +189,7 @@ fn pair(
     };
     let private = match private {
         [] => None,
-        pem => Some(kind.private(pem).map_err(bad_key)?),
+        pem => Some(kind.private(&as_pkcs8(algorithm, pem)).map_err(bad_key)?),
     };
     let Some(private) = private else {
         return public.map(|public| (None, public)).ok_or(AuthError::MissingKey);
@@ -199,6 +202,45 @@ fn pair(
         return Err(AuthError::KeyMismatch);
     }
     Ok((Some(private), own))
+}
+
+/// Puts a key of an elliptic curve as `openssl ecparam` writes it (SEC 1) into the envelope
+/// (PKCS #8) in which keys are read here; what is no such key stays as it is.
+fn as_pkcs8(algorithm: Algorithm, pem: &[u8]) -> Cow<'_, [u8]> {
+    sec1_in_pkcs8(algorithm, pem).map_or(Cow::Borrowed(pem), Cow::Owned)
+}
+
+fn sec1_in_pkcs8(algorithm: Algorithm, pem: &[u8]) -> Option<Vec<u8>> {
+    // The object identifiers of public keys on curves, and of the two curves.
+    const ON_A_CURVE: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    let curve: &[u8] = match algorithm {
+        Algorithm::ES256 => &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07],
+        Algorithm::ES384 => &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22],
+        _ => return None,
+    };
+    let text = std::str::from_utf8(pem).ok()?;
+    let (_, text) = text.split_once("-----BEGIN EC PRIVATE KEY-----")?;
+    let (text, _) = text.split_once("-----END EC PRIVATE KEY-----")?;
+    let text: String = text.split_whitespace().collect();
+    let key = STANDARD.decode(text).ok()?;
+    let kind = der(0x30, &[ON_A_CURVE, curve].concat())?;
+    let version: &[u8] = &[0x02, 0x01, 0x00];
+    let envelope = der(0x30, &[version, &kind, &der(0x04, &key)?].concat())?;
+    let text = STANDARD.encode(envelope);
+    Some(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n").into_bytes())
+}
+
+/// A value of this tag; `None` where it is longer than any key.
+fn der(tag: u8, value: &[u8]) -> Option<Vec<u8>> {
+    let len = value.len();
+    let mut out = match len {
+        0..0x80 => vec![tag, len as u8],
+        0x80..0x100 => vec![tag, 0x81, len as u8],
+        0x100..0x1_0000 => vec![tag, 0x82, (len >> 8) as u8, len as u8],
+        _ => return None,
+    };
+    out.extend_from_slice(value);
+    Some(out)
 }
 
 /// Whether one key verifies what the other signs.
@@ -217,5 +259,4 @@ fn bad_key(failure: jsonwebtoken::errors::Error) -> AuthError {
 }
 
 #[cfg(test)]
-#[path = "jwt_tests.rs"]
 mod tests;

@@ -24,3 +24,5 @@ mod stream;
 mod tests;
 
 pub(crate) use connection::{Opening, serve};
+#[cfg(test)]
+pub(crate) use tests::options as test_options;

@@ -104,7 +104,7 @@ fn node() -> node::Node {
     RUNNING.lock().expect("no holder of this lock panics").node().clone()
 }
 
-fn options() -> node::Options {
+pub(crate) fn options() -> node::Options {
     let url = "http://127.0.0.1:2380";
     node::Options {
         name: "n1".to_owned(),

@@ -188,6 +188,7 @@ fn auth_is_on_after_a_restart_and_a_token_is_known_until_its_user_is_another() {
         let bare = authenticate(&running, "").await;
         assert_eq!(node.user_of_token(&bare).await, None);
     });
+    drop(node);
     running.stop().expect("nothing stands in the way");
     let running = start(&directory.0);
     runtime.block_on(running.publish()).expect("it is alone");
