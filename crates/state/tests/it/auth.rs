@@ -266,11 +266,20 @@ impl Round {
     }
 
     fn switch(&mut self) {
-        let request = match self.random.chance(1, 5) {
-            true => InternalRaftRequest { auth_disable: Some(Box::default()), ..Default::default() },
-            false => InternalRaftRequest { auth_enable: Some(Box::default()), ..Default::default() },
-        };
-        self.change(&request);
+        if self.random.chance(1, 10) {
+            self.change(&InternalRaftRequest {
+                auth_disable: Some(Box::default()),
+                ..Default::default()
+            });
+            return;
+        }
+        // `root` may have gone while it could.
+        self.change(&user_add("root"));
+        self.change(&grant_role("root", "root"));
+        self.change(&InternalRaftRequest {
+            auth_enable: Some(Box::default()),
+            ..Default::default()
+        });
     }
 
     /// Makes a change in both, as `root`; what is refused is refused for what it says.
@@ -345,7 +354,7 @@ impl Round {
                 let op = self.op(0);
                 let expected = self.judge(who, &op);
                 match op {
-                    Request::RequestRange(range) => request.range = Some(range),
+                    Request::RequestRange(range) => request.range = Some(Box::new(range)),
                     Request::RequestPut(put) => request.put = Some(put),
                     Request::RequestDeleteRange(delete) => request.delete_range = Some(delete),
                     Request::RequestTxn(txn) => request.txn = Some(txn),
