@@ -4,7 +4,8 @@ use bytes::Bytes;
 use proto::Message;
 use proto::etcdserverpb::{
     AlarmResponse, AuthRoleGetResponse, AuthRoleListResponse, AuthStatusResponse,
-    AuthUserGetResponse, AuthUserListResponse, AuthenticateResponse, CompactionResponse, LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
+    AuthUserGetResponse, AuthUserListResponse, AuthenticateResponse, CompactionResponse,
+    LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
 };
 use state::{AuthReply, DeleteRangeReply, OpReply, PutReply, RangeReply, Reply, TxnReply};
 

@@ -36,6 +36,7 @@ mod streams;
 mod table;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::process::ExitCode;
 

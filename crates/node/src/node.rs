@@ -28,8 +28,8 @@ use crate::opening::Opening;
 use crate::peers::Others;
 use crate::queue::{Input, Proposal, Queue};
 use crate::standing::Standing;
-use crate::tokens::Tokens;
 use crate::tally::{self, Kind};
+use crate::tokens::Tokens;
 use crate::watchful::Watchful;
 use crate::{Error, SERVER_VERSION, metrics};
 

@@ -92,7 +92,10 @@ impl Jwt {
         if !(holds(&claims, "exp", |ends| now < ends)?
             && holds(&claims, "nbf", |begins| now >= begins)?)
         {
-            tracing::warn!(error = "token is not valid at this time", "failed to parse a JWT token");
+            tracing::warn!(
+                error = "token is not valid at this time",
+                "failed to parse a JWT token"
+            );
             return None;
         }
         let username = claims.get("username")?.as_str()?.into();
@@ -249,9 +252,7 @@ fn is_pair(algorithm: Algorithm, private: &EncodingKey, public: &DecodingKey) ->
     validation.required_spec_claims.clear();
     validation.validate_exp = false;
     let signed = jsonwebtoken::encode(&Header::new(algorithm), &json!({}), private);
-    signed.is_ok_and(|token| {
-        jsonwebtoken::decode::<Value>(token, public, &validation).is_ok()
-    })
+    signed.is_ok_and(|token| jsonwebtoken::decode::<Value>(token, public, &validation).is_ok())
 }
 
 fn bad_key(failure: jsonwebtoken::errors::Error) -> AuthError {

@@ -23,14 +23,14 @@ use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use sha2::{Digest as _, Sha256};
 use state::Reply;
 
+use crate::error;
 use crate::rpc::{Caller, Credentials};
 use crate::service::Services;
 use crate::status::Status;
-use crate::error;
 
+use jwt::Jwt;
 pub use jwt::JwtOptions;
 pub(crate) use passwords::Passwords;
-use jwt::Jwt;
 use rules::{Rule, rule};
 
 /// Which tokens callers get, and what the gate believes.
@@ -128,11 +128,7 @@ impl Auth {
     }
 
     /// Who calls: `None` where nothing says so.
-    async fn who(
-        &self,
-        node: &Node,
-        credentials: &Credentials,
-    ) -> Result<Option<AuthInfo>, Error> {
+    async fn who(&self, node: &Node, credentials: &Credentials) -> Result<Option<AuthInfo>, Error> {
         if let Some(token) = credentials.token.as_ref().or(credentials.authorization.as_ref()) {
             let text = std::str::from_utf8(token).unwrap_or_default();
             let token = text.strip_prefix("Bearer ").unwrap_or(text);

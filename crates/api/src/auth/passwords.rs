@@ -225,7 +225,8 @@ mod tests {
         assert_eq!(passwords.is_right("u", go.clone(), 1, SECRET).await, Ok(true));
         assert_eq!(passwords.is_right("u", go, 1, "Secret").await, Ok(false));
         assert_eq!(passwords.is_right("u", hash, 1, SECRET).await, Ok(true));
-        for none in ["", "x", "$2a$04$", "$2a$99$0123456789012345678901234567890123456789012345678"] {
+        for none in ["", "x", "$2a$04$", "$2a$99$0123456789012345678901234567890123456789012345678"]
+        {
             assert_eq!(passwords.is_right("u", none.into(), 1, SECRET).await, Ok(false));
         }
     }

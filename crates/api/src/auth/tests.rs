@@ -101,8 +101,7 @@ impl World {
     }
 
     async fn authenticate(&self, name: &str, password: &str) -> Result<String, Status> {
-        let request =
-            pb::AuthenticateRequest { name: name.into(), password: password.into() };
+        let request = pb::AuthenticateRequest { name: name.into(), password: password.into() };
         let reply = self.call(&Caller::default(), AUTH, "Authenticate", &request).await?;
         Ok(pb::AuthenticateResponse::decode(reply).expect("its own bytes").token)
     }

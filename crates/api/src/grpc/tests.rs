@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
-use crate::{Access, Auth, TokenOptions};
 use crate::door::Offer;
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
 use crate::status::{Code, Status};
+use crate::{Access, Auth, TokenOptions};
 
 const MESSAGE_LIMIT: usize = 8 << 20;
 

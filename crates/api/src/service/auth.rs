@@ -43,16 +43,8 @@ proposed!(role_add, auth_role_add, pb::AuthRoleAddRequest);
 proposed!(role_get, auth_role_get, pb::AuthRoleGetRequest);
 proposed!(role_list, auth_role_list, pb::AuthRoleListRequest);
 proposed!(role_delete, auth_role_delete, pb::AuthRoleDeleteRequest);
-proposed!(
-    role_grant_permission,
-    auth_role_grant_permission,
-    pb::AuthRoleGrantPermissionRequest
-);
-proposed!(
-    role_revoke_permission,
-    auth_role_revoke_permission,
-    pb::AuthRoleRevokePermissionRequest
-);
+proposed!(role_grant_permission, auth_role_grant_permission, pb::AuthRoleGrantPermissionRequest);
+proposed!(role_revoke_permission, auth_role_revoke_permission, pb::AuthRoleRevokePermissionRequest);
 
 pub(super) async fn user_add(
     services: Arc<Services>,

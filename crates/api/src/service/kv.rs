@@ -159,7 +159,8 @@ pub(super) async fn put(
     let request: PutRequest = decode(request)?;
     services.node.check_quota(state::put_cost(&request)).await?;
     checks::put(&request)?;
-    propose(&services, &caller, InternalRaftRequest { put: Some(request), ..Default::default() }).await
+    propose(&services, &caller, InternalRaftRequest { put: Some(request), ..Default::default() })
+        .await
 }
 
 pub(super) async fn delete_range(

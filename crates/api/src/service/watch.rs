@@ -20,9 +20,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Services, decode_received};
 use crate::encode::{Encoder, part_len};
-use crate::{error, metrics};
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
+use crate::{error, metrics};
 
 /// The watch id of answers that are about no watcher.
 const NO_WATCHER: i64 = -1;

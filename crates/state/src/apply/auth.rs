@@ -54,10 +54,7 @@ impl State {
     }
 
     /// Answers what changes nothing.
-    fn auth_question(
-        &self,
-        request: &InternalRaftRequest,
-    ) -> Option<Result<AuthReply, Rejected>> {
+    fn auth_question(&self, request: &InternalRaftRequest) -> Option<Result<AuthReply, Rejected>> {
         let store = self.views.auth.read();
         let roles = |user: &str| {
             let user = store.user(user).ok_or(Rejected::UserNotFound)?;

@@ -13,8 +13,8 @@ use bytes::Bytes;
 
 use crate::Rejected;
 
-pub use gate::Need;
 pub(crate) use gate::Gate;
+pub use gate::Need;
 pub(crate) use store::{AuthError, AuthStore, Caller, Changed};
 
 /// Who calls, as a token or a certificate says, and of which state of users it says so. No user

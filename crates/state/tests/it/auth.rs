@@ -222,46 +222,45 @@ impl Round {
     fn change_something(&mut self) {
         let (user, role) = (self.user(), self.role());
         let (key, range_end) = self.range();
-        let request = match self.random.below(14) {
-            0..2 => user_add(&user),
-            2 => InternalRaftRequest {
-                auth_user_delete: Some(Box::new(pb::AuthUserDeleteRequest { name: user })),
-                ..Default::default()
-            },
-            3..6 => grant_role(&user, &role),
-            6 => InternalRaftRequest {
-                auth_user_revoke_role: Some(Box::new(pb::AuthUserRevokeRoleRequest {
-                    name: user,
-                    role,
-                })),
-                ..Default::default()
-            },
-            7..9 => InternalRaftRequest {
-                auth_role_add: Some(Box::new(pb::AuthRoleAddRequest { name: role })),
-                ..Default::default()
-            },
-            9 if self.random.chance(1, 3) => InternalRaftRequest {
-                auth_role_delete: Some(Box::new(pb::AuthRoleDeleteRequest { role })),
-                ..Default::default()
-            },
-            10 => InternalRaftRequest {
-                auth_role_revoke_permission: Some(Box::new(pb::AuthRoleRevokePermissionRequest {
-                    role,
-                    key,
-                    range_end,
-                })),
-                ..Default::default()
-            },
-            _ => {
-                let perm_type = self.random.below(3) as i32;
-                let perm = Some(Permission { perm_type, key, range_end });
-                let grant = pb::AuthRoleGrantPermissionRequest { name: role, perm };
-                InternalRaftRequest {
-                    auth_role_grant_permission: Some(Box::new(grant)),
+        let request =
+            match self.random.below(14) {
+                0..2 => user_add(&user),
+                2 => InternalRaftRequest {
+                    auth_user_delete: Some(Box::new(pb::AuthUserDeleteRequest { name: user })),
                     ..Default::default()
+                },
+                3..6 => grant_role(&user, &role),
+                6 => InternalRaftRequest {
+                    auth_user_revoke_role: Some(Box::new(pb::AuthUserRevokeRoleRequest {
+                        name: user,
+                        role,
+                    })),
+                    ..Default::default()
+                },
+                7..9 => InternalRaftRequest {
+                    auth_role_add: Some(Box::new(pb::AuthRoleAddRequest { name: role })),
+                    ..Default::default()
+                },
+                9 if self.random.chance(1, 3) => InternalRaftRequest {
+                    auth_role_delete: Some(Box::new(pb::AuthRoleDeleteRequest { role })),
+                    ..Default::default()
+                },
+                10 => InternalRaftRequest {
+                    auth_role_revoke_permission: Some(Box::new(
+                        pb::AuthRoleRevokePermissionRequest { role, key, range_end },
+                    )),
+                    ..Default::default()
+                },
+                _ => {
+                    let perm_type = self.random.below(3) as i32;
+                    let perm = Some(Permission { perm_type, key, range_end });
+                    let grant = pb::AuthRoleGrantPermissionRequest { name: role, perm };
+                    InternalRaftRequest {
+                        auth_role_grant_permission: Some(Box::new(grant)),
+                        ..Default::default()
+                    }
                 }
-            }
-        };
+            };
         self.change(&request);
     }
 
@@ -388,7 +387,9 @@ impl Round {
         let (key, range_end) = self.range();
         let prev_kv = self.random.chance(1, 4);
         match self.random.below(if depth > 0 { 7 } else { 6 }) {
-            0..2 => Request::RequestRange(pb::RangeRequest { key, range_end, ..Default::default() }),
+            0..2 => {
+                Request::RequestRange(pb::RangeRequest { key, range_end, ..Default::default() })
+            }
             2..5 => {
                 let lease = self.random.below(12) as i64;
                 let lease = if lease < 4 { lease } else { 0 };
