@@ -43,8 +43,8 @@ pub(crate) struct Credentials {
     pub(crate) authorization: Option<Bytes>,
     /// The common name of a client certificate that was verified.
     pub(crate) common_name: Option<Arc<str>>,
-    /// The call comes by way of a gateway (metadata `grpcgateway-accept`): the certificate, if there
-    /// is one, is the gateway's.
+    /// The call comes by way of a gateway (metadata `grpcgateway-accept`): the certificate, if
+    /// there is one, is the gateway's.
     pub(crate) by_gateway: bool,
 }
 

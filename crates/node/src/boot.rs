@@ -436,16 +436,7 @@ impl Boot<'_> {
             remotes,
             random,
         };
-        let pace = Pace {
-            tick: self.options.tick,
-            election_timeout: self.options.tick * self.options.election_ticks,
-            batch_interval: self.options.batch_interval,
-            batch_limit: self.options.batch_limit,
-            pre_vote: self.options.pre_vote,
-            checkpoint_leases: self.options.has("LeaseCheckpoint"),
-            catchup_entries: self.options.catchup_entries,
-        };
-        let mut drive = Drive::new(parts, pace, now);
+        let mut drive = Drive::new(parts, pace(self.options), now);
         if self.options.initial_election_tick_advance {
             drive.advance_election(self.options.election_ticks);
         }
@@ -462,6 +453,19 @@ impl Boot<'_> {
             others,
             opening,
         }
+    }
+}
+
+/// How fast everything goes.
+fn pace(options: &Options) -> Pace {
+    Pace {
+        tick: options.tick,
+        election_timeout: options.tick * options.election_ticks,
+        batch_interval: options.batch_interval,
+        batch_limit: options.batch_limit,
+        pre_vote: options.pre_vote,
+        checkpoint_leases: options.has("LeaseCheckpoint"),
+        catchup_entries: options.catchup_entries,
     }
 }
 

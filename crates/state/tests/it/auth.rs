@@ -29,7 +29,7 @@ fn who_may_do_what_is_what_the_reference_says() {
     for seed in 0..rounds {
         Round::new(seed).run(&mut told);
     }
-    println!("{told:?}");
+    eprintln!("{told:?}");
     // A test that always hears the same shows nothing.
     let least = told.decisions / 50;
     assert!(told.permitted > least && told.denied > least && told.old > least / 10, "{told:?}");
@@ -47,13 +47,16 @@ struct Told {
     off: usize,
 }
 
+/// Read, write or both; the key, and where the range ends.
+type Permitted = (i32, Vec<u8>, Vec<u8>);
+
 /// Users and roles as plain maps.
 #[derive(Debug, Default)]
 struct Reference {
     enabled: bool,
     revision: u64,
     users: BTreeMap<String, BTreeSet<String>>,
-    roles: BTreeMap<String, Vec<(i32, Vec<u8>, Vec<u8>)>>,
+    roles: BTreeMap<String, Vec<Permitted>>,
 }
 
 type Verdict = Result<(), Rejected>;
@@ -215,7 +218,7 @@ impl Round {
             _ => [self.key(), self.key()].into_iter().max().unwrap_or_default(),
         };
         // An empty range is a matter of its own; see the unit tests.
-        let end = if end.len() > 0 && end[0] != 0 && end <= key { Bytes::new() } else { end };
+        let end = if !end.is_empty() && end[0] != 0 && end <= key { Bytes::new() } else { end };
         (key, end)
     }
 
@@ -464,7 +467,7 @@ impl Reference {
             self.roles.insert(add.name.clone(), Vec::new());
         } else if let Some(delete) = &request.auth_role_delete {
             self.roles.remove(&delete.role);
-            self.users.values_mut().for_each(|roles| drop(roles.remove(&delete.role)));
+            self.users.values_mut().for_each(|roles| roles.retain(|role| *role != delete.role));
         } else if let Some(grant) = &request.auth_role_grant_permission {
             self.grant(grant);
         } else if let Some(revoke) = &request.auth_role_revoke_permission {
