@@ -146,5 +146,6 @@ fn options() -> Options {
         warning_apply_duration: Duration::from_secs(1),
         features: Default::default(),
         page_cache_bytes: 1 << 20,
+        simple_token_ttl: Some(Duration::from_secs(300)),
     }
 }

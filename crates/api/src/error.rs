@@ -98,6 +98,12 @@ pub(crate) const PERMISSION_NOT_GRANTED: Status =
     known(Code::FailedPrecondition, "etcdserver: permission is not granted to the role");
 pub(crate) const AUTH_OLD_REVISION: Status =
     known(Code::InvalidArgument, "etcdserver: revision of auth store is old");
+pub(crate) const INVALID_AUTH_TOKEN: Status =
+    known(Code::Unauthenticated, "etcdserver: invalid auth token");
+pub(crate) const VERIFY_ONLY: Status =
+    known(Code::Unknown, "auth: token signing attempted with verify-only key");
+pub(crate) const PASSWORD_TOO_LONG: Status =
+    known(Code::Unknown, "bcrypt: password length exceeds 72 bytes");
 pub(crate) const INVALID_AUTH_MANAGEMENT: Status =
     known(Code::InvalidArgument, "etcdserver: invalid auth management");
 pub(crate) const NO_PASSWORD_USER: Status =
@@ -122,6 +128,7 @@ impl From<node::Error> for Status {
     fn from(error: node::Error) -> Self {
         match error {
             node::Error::Rejected(rejected) => from_rejected(rejected),
+            node::Error::InvalidAuthToken => INVALID_AUTH_TOKEN,
             node::Error::TooLarge => REQUEST_TOO_LARGE,
             node::Error::TooManyRequests => TOO_MANY_REQUESTS,
             node::Error::NoLeader => NO_LEADER,
@@ -136,7 +143,7 @@ impl From<node::Error> for Status {
             node::Error::Unhealthy => UNHEALTHY,
             node::Error::LearnerNotReady => LEARNER_NOT_READY,
             node::Error::Refused(text) => Self::new(Code::Unknown, text),
-            node::Error::Malformed(_) | node::Error::Inconsistent(_) | node::Error::AuthEnabled => {
+            node::Error::Malformed(_) | node::Error::Inconsistent(_) => {
                 Self::new(Code::Unknown, error.to_string())
             }
             node::Error::Compacted => COMPACTED,
@@ -152,7 +159,7 @@ impl From<node::Error> for Status {
     }
 }
 
-fn from_rejected(rejected: Rejected) -> Status {
+pub(crate) fn from_rejected(rejected: Rejected) -> Status {
     match rejected {
         Rejected::KeyNotFound => KEY_NOT_FOUND,
         Rejected::Compacted => COMPACTED,

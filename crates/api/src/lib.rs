@@ -11,10 +11,11 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `service/`, `stats`, `reply`, `encode`, `error`, `status`; then
-//! `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
+//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `reply`, `encode`, `error`,
+//! `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
 
 mod answer;
+mod auth;
 mod door;
 mod encode;
 mod error;
@@ -29,6 +30,7 @@ mod service;
 mod stats;
 mod status;
 
+pub use auth::{Auth, AuthError, JwtOptions, TokenOptions};
 pub use door::Offer;
 pub use ops::Access;
 pub use server::{ListenError, Server};

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use proto::Message;
 use proto::etcdserverpb::{
-    AlarmResponse, CompactionResponse, LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
+    AlarmResponse, AuthRoleGetResponse, AuthRoleListResponse, AuthStatusResponse,
+    AuthUserGetResponse, AuthUserListResponse, AuthenticateResponse, CompactionResponse,
+    LeaseGrantResponse, LeaseRevokeResponse, ResponseHeader,
 };
-use state::{DeleteRangeReply, OpReply, PutReply, RangeReply, Reply, TxnReply};
+use state::{AuthReply, DeleteRangeReply, OpReply, PutReply, RangeReply, Reply, TxnReply};
 
 use crate::encode::{Encoder, part_len};
 
@@ -24,7 +26,8 @@ pub(crate) fn encode(header: ResponseHeader, reply: &Reply) -> Bytes {
         Reply::Put(reply) => return put(with(reply.revision), reply),
         Reply::DeleteRange(reply) => return delete_range(with(reply.revision), reply),
         Reply::Txn(reply) => return txn(with(reply.revision), reply),
-        Reply::Nothing | Reply::Compaction | Reply::LeaseCheckpoint | Reply::Auth(_) => {
+        Reply::Auth(reply) => auth(header, reply),
+        Reply::Nothing | Reply::Compaction | Reply::LeaseCheckpoint => {
             CompactionResponse { header: Some(header) }.encode_to_vec()
         }
         Reply::LeaseGrant { id, ttl } => {
@@ -37,6 +40,34 @@ pub(crate) fn encode(header: ResponseHeader, reply: &Reply) -> Bytes {
         }
     };
     Bytes::from(message)
+}
+
+/// Answers of the Auth service.
+fn auth(header: ResponseHeader, reply: &AuthReply) -> Vec<u8> {
+    let header = Some(header);
+    match reply {
+        // All that have nothing to tell are alike.
+        AuthReply::Done => CompactionResponse { header }.encode_to_vec(),
+        AuthReply::Status { enabled, revision } => {
+            AuthStatusResponse { header, enabled: *enabled, auth_revision: *revision }
+                .encode_to_vec()
+        }
+        AuthReply::Authenticated { token, .. } => {
+            AuthenticateResponse { header, token: token.clone() }.encode_to_vec()
+        }
+        AuthReply::UserRoles(roles) => {
+            AuthUserGetResponse { header, roles: roles.clone() }.encode_to_vec()
+        }
+        AuthReply::Users(users) => {
+            AuthUserListResponse { header, users: users.clone() }.encode_to_vec()
+        }
+        AuthReply::Permissions(perm) => {
+            AuthRoleGetResponse { header, perm: perm.clone() }.encode_to_vec()
+        }
+        AuthReply::Roles(roles) => {
+            AuthRoleListResponse { header, roles: roles.clone() }.encode_to_vec()
+        }
+    }
 }
 
 /// How many bytes the rows of a reply have.

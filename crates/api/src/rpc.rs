@@ -32,6 +32,22 @@ pub(crate) struct Caller {
     pub(crate) api_version: Option<String>,
     /// Where from; a unix client has no address.
     pub(crate) remote: Option<SocketAddr>,
+    /// What the caller shows to say who it is.
+    pub(crate) credentials: Credentials,
+}
+
+/// What a caller shows to say who it is, unjudged.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    /// The metadata `token`.
+    pub(crate) token: Option<Bytes>,
+    /// The metadata `authorization`, which counts where there is no `token`.
+    pub(crate) authorization: Option<Bytes>,
+    /// The common name of a client certificate that was verified.
+    pub(crate) common_name: Option<Arc<str>>,
+    /// The call comes by way of a gateway (metadata `grpcgateway-accept`): the certificate, if
+    /// there is one, is the gateway's.
+    pub(crate) by_gateway: bool,
 }
 
 /// The messages of a streaming request, one at a time.
@@ -162,6 +178,12 @@ impl Table {
     /// The row of a path.
     pub(crate) fn find(&self, path: &str) -> Option<&Arc<Rpc>> {
         self.rows.get(path)
+    }
+
+    /// All paths.
+    #[cfg(test)]
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(String::as_str)
     }
 
     /// What gRPC answers for a path that is no row.

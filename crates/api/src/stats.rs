@@ -82,7 +82,10 @@ impl Watched {
             response: None,
             begun: Instant::now(),
         };
-        let outcome = handler(services, caller, request).await;
+        let outcome = match services.pass(&caller, self.service, self.method).await {
+            Ok(()) => handler(services, caller, request).await,
+            Err(status) => Err(status),
+        };
         if let Ok(response) = &outcome {
             stats.response = Some(response.clone());
         }
@@ -102,6 +105,7 @@ impl Watched {
         F: Future<Output = Result<(), Status>>,
     {
         let _timer = self.timer(&services);
+        services.pass(&caller, self.service, self.method).await?;
         handler(services, caller, requests, replies).await
     }
 }

@@ -21,6 +21,7 @@ const PREFIX: usize = 5;
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
     authority: String,
+    token: Option<String>,
 }
 
 impl Connection {
@@ -38,7 +39,12 @@ impl Connection {
             .await?;
         // It ends with an error when the server stops; who waits for an answer sees that too.
         tokio::task::spawn_local(async move { connection.await.ok() });
-        Ok(Connection { sender, authority: endpoint.to_owned() })
+        Ok(Connection { sender, authority: endpoint.to_owned(), token: None })
+    }
+
+    /// Shows this token with every call from now on.
+    pub(crate) fn show(&mut self, token: &str) {
+        self.token = Some(token.to_owned());
     }
 
     /// A method to call over and over.
@@ -49,8 +55,12 @@ impl Connection {
             .uri(uri)
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("user-agent", "bench")
-            .body(())?;
+            .header("user-agent", "bench");
+        let request = match &self.token {
+            Some(token) => request.header("token", token),
+            None => request,
+        };
+        let request = request.body(())?;
         Ok(Rpc { sender: self.sender.clone(), request })
     }
 }

@@ -16,7 +16,7 @@ use crate::options::{Plan, Until, Workload};
 use crate::process::Usage;
 use crate::report::{Moment, Report};
 use crate::requests::Maker;
-use crate::streams;
+use crate::{streams, user};
 
 /// Nanoseconds of the longest wait that is told apart from longer ones.
 const LONGEST: u64 = 60_000_000_000;
@@ -32,6 +32,9 @@ async fn measure(plan: &Plan) -> anyhow::Result<Report> {
     let mut connections = Vec::new();
     for endpoint in plan.endpoints.iter().cycle().take(plan.connections) {
         connections.push(Connection::open(endpoint).await?);
+    }
+    if plan.auth {
+        user::log_in(&mut connections).await.context("log in")?;
     }
     if plan.fill {
         let keys = keys_of(plan.workload);

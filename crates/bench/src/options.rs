@@ -19,6 +19,7 @@ bench run [options]          put a load on a running server, print one JSON line
   --warm-up S                load before measuring (1)
   --value-size BYTES         length of values (256)
   --no-fill                  the keys are there already
+  --auth                     turn auth on and speak as a user with one role
 
 bench compare [options]      start servers in turn and print a table of their figures
   --pintle PATH              a server, named pintle in the table
@@ -28,7 +29,7 @@ bench compare [options]      start servers in turn and print a table of their fi
   --workloads A,B            workloads (all)
   --dir PATH                 where data directories are made (the system's temporary directory)
   --log PATH                 append each run's JSON line to this file
-  --connections, --in-flight, --seconds, --warm-up, --value-size as above
+  --connections, --in-flight, --seconds, --warm-up, --value-size, --auth as above
 
 bench failover [options]     let the leader be lost, print a table of times to the next write
   --pintle PATH, --etcd PATH, --members (3), --rounds (20), --dir as above
@@ -140,6 +141,8 @@ pub(crate) struct Plan {
     pub(crate) warm_up: Duration,
     pub(crate) value_size: usize,
     pub(crate) fill: bool,
+    /// Users are asked for, and the load is one's.
+    pub(crate) auth: bool,
 }
 
 /// A comparison of servers.
@@ -203,6 +206,7 @@ struct Given {
     total: Option<u64>,
     warm_up: Option<f64>,
     value_size: Option<usize>,
+    auth: bool,
 }
 
 impl Given {
@@ -220,6 +224,7 @@ impl Given {
             warm_up: Duration::from_secs_f64(self.warm_up.unwrap_or(1.0)),
             value_size: self.value_size.unwrap_or(256),
             fill: true,
+            auth: self.auth,
         }
     }
 }
@@ -375,6 +380,7 @@ fn shared(given: &mut Given, name: &str, parser: &mut lexopt::Parser) -> anyhow:
         "seconds" => given.seconds = Some(seconds(parser)?),
         "total" => given.total = Some(parser.value()?.parse()?),
         "warm-up" => given.warm_up = Some(seconds(parser)?),
+        "auth" => given.auth = true,
         "value-size" => given.value_size = Some(parser.value()?.parse()?),
         _ => bail!("no option is called --{name}"),
     }

@@ -79,6 +79,7 @@ fn plan(endpoint: String) -> Plan {
         warm_up: Duration::ZERO,
         value_size: 16,
         fill: false,
+        auth: false,
     }
 }
 

@@ -374,6 +374,18 @@ impl Cluster {
         self.call_within(LIMIT, at, request)
     }
 
+    /// As [`Cluster::call`], by whom this token was given to.
+    pub fn call_as<R: Rpc>(&self, token: &str, at: usize, request: &R) -> Result<R::Reply, Status> {
+        let address = self.seats[at].member.address();
+        let reply = async {
+            let lost = |error| Status { code: 14, message: format!("(no reply) {error:#}") };
+            Grpc::connect(address).await.map_err(lost)?.with_token(token).call(request).await
+        };
+        self.runtime.block_on(async { tokio::time::timeout(LIMIT, reply).await }).unwrap_or_else(
+            |_| Err(Status { code: 4, message: format!("(no reply) within {LIMIT:?}") }),
+        )
+    }
+
     fn call_within<R: Rpc>(
         &self,
         limit: Duration,

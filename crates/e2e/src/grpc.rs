@@ -37,6 +37,7 @@ impl Status {
 pub struct Grpc {
     sender: SendRequest<Bytes>,
     address: SocketAddr,
+    token: Option<String>,
 }
 
 impl Grpc {
@@ -63,7 +64,12 @@ impl Grpc {
             .context("speaking HTTP/2")?;
         // It ends with the socket; the calls see what was wrong.
         tokio::spawn(async { connection.await.unwrap_or_default() });
-        Ok(Self { sender, address })
+        Ok(Self { sender, address, token: None })
+    }
+
+    /// Shows this token with every call.
+    pub fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
     }
 
     /// One request, one reply.
@@ -103,6 +109,9 @@ impl Grpc {
         let mut builder = Request::post(format!("http://{}{path}", self.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
+        if let Some(token) = &self.token {
+            builder = builder.header("token", token);
+        }
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }

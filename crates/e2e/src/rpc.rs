@@ -49,6 +49,7 @@ rpcs! {
     "Maintenance/Defragment" DefragmentRequest => DefragmentResponse;
     "Maintenance/Hash" HashRequest => HashResponse;
     "Maintenance/HashKV" HashKvRequest => HashKvResponse;
+    "Auth/Authenticate" AuthenticateRequest => AuthenticateResponse;
     "Auth/AuthEnable" AuthEnableRequest => AuthEnableResponse;
     "Auth/AuthDisable" AuthDisableRequest => AuthDisableResponse;
     "Auth/AuthStatus" AuthStatusRequest => AuthStatusResponse;

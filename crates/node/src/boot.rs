@@ -21,6 +21,7 @@ use crate::opening::Opening;
 use crate::peers::{Others, Peer};
 use crate::snapshot::Snapshots;
 use crate::standing::Standing;
+use crate::tokens::Tokens;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Bootstrap, Fatal, Options, force};
@@ -50,6 +51,7 @@ pub(crate) struct Booted {
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) watchful: Watchful,
     pub(crate) others: Arc<Others>,
     pub(crate) opening: Opening,
@@ -401,6 +403,7 @@ impl Boot<'_> {
             ..ExpiryOptions::default()
         };
         let clockwork = Arc::new(Clockwork::new(Expiry::new(expiry)));
+        let tokens = Arc::new(Tokens::new(self.options.simple_token_ttl));
         let too_long = self.options.warning_apply_duration;
         let watchful = Watchful { clock: Arc::clone(&self.world.clock), too_long };
         let db_path = self.snap_dir.join("db");
@@ -425,6 +428,7 @@ impl Boot<'_> {
             ids: Arc::clone(&ids),
             standing: Arc::clone(&standing),
             clockwork: Arc::clone(&clockwork),
+            tokens: Arc::clone(&tokens),
             compactor: Compactor::new(self.options.auto_compaction, now),
             snapshots,
             watchful: watchful.clone(),
@@ -432,16 +436,7 @@ impl Boot<'_> {
             remotes,
             random,
         };
-        let pace = Pace {
-            tick: self.options.tick,
-            election_timeout: self.options.tick * self.options.election_ticks,
-            batch_interval: self.options.batch_interval,
-            batch_limit: self.options.batch_limit,
-            pre_vote: self.options.pre_vote,
-            checkpoint_leases: self.options.has("LeaseCheckpoint"),
-            catchup_entries: self.options.catchup_entries,
-        };
-        let mut drive = Drive::new(parts, pace, now);
+        let mut drive = Drive::new(parts, pace(self.options), now);
         if self.options.initial_election_tick_advance {
             drive.advance_election(self.options.election_ticks);
         }
@@ -453,10 +448,24 @@ impl Boot<'_> {
             ids,
             standing,
             clockwork,
+            tokens,
             watchful,
             others,
             opening,
         }
+    }
+}
+
+/// How fast everything goes.
+fn pace(options: &Options) -> Pace {
+    Pace {
+        tick: options.tick,
+        election_timeout: options.tick * options.election_ticks,
+        batch_interval: options.batch_interval,
+        batch_limit: options.batch_limit,
+        pre_vote: options.pre_vote,
+        checkpoint_leases: options.has("LeaseCheckpoint"),
+        catchup_entries: options.catchup_entries,
     }
 }
 

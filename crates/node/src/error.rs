@@ -81,12 +81,9 @@ pub enum Error {
     /// The request asks for nothing that is known.
     #[error("unknown method")]
     UnknownMethod,
-    /// Users are asked for in this data, and nobody here would check them.
-    #[error(
-        "auth is enabled in this data directory, and this version does not check users yet: \
-         disable auth with etcd first"
-    )]
-    AuthEnabled,
+    /// The token of the caller is of nobody, or no more.
+    #[error("invalid auth token")]
+    InvalidAuthToken,
     /// The db file could not be read.
     #[error("{0}")]
     Storage(String),

@@ -47,6 +47,7 @@ mod snapshot;
 mod standing;
 mod stepped;
 mod tally;
+mod tokens;
 mod vacuum;
 mod versions;
 mod watchful;
@@ -63,8 +64,7 @@ pub use options::{Bootstrap, Feature, Options};
 pub use peers::{AskError, Asked, HashOfMember, Peer, PeerVersion, Peers};
 pub use receive::IncomingSnapshot;
 pub use running::Running;
-pub use state::Rejected;
-pub use state::{Member, MemberId};
+pub use state::{AuthInfo, Member, MemberId, Need, Rejected};
 pub use stepped::Stepped;
 
 /// The version of etcd that this member is.

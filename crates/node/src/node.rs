@@ -12,10 +12,10 @@ use mvcc::{HashKv, Hub};
 use prometheus::HistogramTimer;
 use proto::Message as _;
 use proto::etcdserverpb::{
-    AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, Member, RequestHeader,
-    ResponseHeader, StatusResponse,
+    AlarmMember, AlarmType, DowngradeInfo, InternalRaftRequest, Member, ResponseHeader,
+    StatusResponse,
 };
-use state::{MemberId, Reply, Views};
+use state::{AuthInfo, MemberId, Need, Reply, Views};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::boot::{Booted, World};
@@ -29,6 +29,7 @@ use crate::peers::Others;
 use crate::queue::{Input, Proposal, Queue};
 use crate::standing::Standing;
 use crate::tally::{self, Kind};
+use crate::tokens::Tokens;
 use crate::watchful::Watchful;
 use crate::{Error, SERVER_VERSION, metrics};
 
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) watchful: Watchful,
     pub(crate) queue: Queue,
     pub(crate) drive: Mutex<Drive>,
@@ -152,6 +154,7 @@ impl Shared {
             ids,
             standing,
             clockwork,
+            tokens,
             watchful,
             others,
             opening,
@@ -172,6 +175,7 @@ impl Shared {
             ids,
             standing,
             clockwork,
+            tokens,
             watchful,
             queue: Queue::default(),
             drive: Mutex::new(drive),
@@ -319,7 +323,7 @@ impl Drop for WakeOnDrop<'_> {
 }
 
 impl Node {
-    /// Sends a request through the log; answered when it is applied.
+    /// Sends a request through the log; answered when it is applied. Its header may say who asks.
     pub async fn propose(&self, request: InternalRaftRequest) -> Result<(Reply, i64), Error> {
         let begun = self.now();
         let kind = Kind::of(&request);
@@ -354,7 +358,8 @@ impl Node {
         if shared.standing.stopped.is_up() {
             return Err(Error::Stopped);
         }
-        request.header = Some(RequestHeader { id: shared.ids.next(), ..Default::default() });
+        // Who asks may be in it already.
+        request.header.get_or_insert_default().id = shared.ids.next();
         let encoded = Bytes::from(request.encode_to_vec());
         if encoded.len() > shared.limits.request_bytes {
             return Err(Error::TooLarge);
@@ -440,6 +445,21 @@ impl Node {
     /// Where watchers are.
     pub fn watch_hub(&self) -> &Hub {
         &self.shared.hub
+    }
+
+    /// Users and roles, as they are applied.
+    pub fn auth(&self) -> state::Auth {
+        self.shared.views().auth.clone()
+    }
+
+    /// Whether calls need a user.
+    pub fn is_auth_enabled(&self) -> bool {
+        self.shared.views().auth.is_enabled()
+    }
+
+    /// Whether a caller has what a call needs, by what is applied. Without auth everybody has.
+    pub fn permit(&self, who: &AuthInfo, need: Need<'_>) -> Result<(), Error> {
+        Ok(self.shared.views().permit(who, need)?)
     }
 
     /// The active alarms.

@@ -72,6 +72,8 @@ pub struct Options {
     pub value_budget_bytes: usize,
     /// How many bytes of db pages are held in memory.
     pub page_cache_bytes: usize,
+    /// `--auth-token-ttl`; `None` where `--auth-token` asks for another kind than simple ones.
+    pub simple_token_ttl: Option<Duration>,
 }
 
 /// How a member begins. Once it has a log, that says who it is.

@@ -15,16 +15,22 @@ const ROWS_HERE: usize = 2000;
 
 impl Node {
     /// Answers a range: unless it says that it may be stale, with all that was acknowledged before.
-    pub async fn read_range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
+    /// Whether it may be answered is asked when that is seen here.
+    pub async fn read_range(
+        &self,
+        request: &RangeRequest,
+        permit: impl Future<Output = Result<(), Error>>,
+    ) -> Result<RangeReply, Error> {
         let watchful = &self.shared.watchful;
         let begun = watchful.now();
-        let outcome = match request.serializable {
-            true => self.range(request).await,
-            false => match self.read_barrier().await {
-                Ok(()) => self.range(request).await,
-                Err(error) => Err(error),
-            },
+        let outcome = async {
+            if !request.serializable {
+                self.read_barrier().await?;
+            }
+            permit.await?;
+            self.range(request).await
         };
+        let outcome = outcome.await;
         let took = watchful.now().saturating_sub(begun);
         tally::answered(Kind::Range, outcome.is_ok(), took);
         watchful.ranged(took, request, outcome.as_ref());
@@ -34,7 +40,7 @@ impl Node {
     /// A read that goes the way of all reads and finds nothing, for health checks.
     pub async fn probe_read(&self, serializable: bool) -> Result<(), Error> {
         let probe = RangeRequest { limit: 1, keys_only: true, serializable, ..Default::default() };
-        self.read_range(&probe).await.map(drop)
+        self.read_range(&probe, std::future::ready(Ok(()))).await.map(drop)
     }
 
     /// Does what takes long away from the threads of connections, a few such things at a time.

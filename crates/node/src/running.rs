@@ -131,7 +131,7 @@ impl Running {
     }
 
     /// Tells the cluster who this member is and which version it speaks; then it is ready to
-    /// serve. Data that only some users may see is refused.
+    /// serve.
     pub async fn publish(&self) -> Result<(), crate::Error> {
         let member_id = self.node.shared.member_id;
         let attributes = Attributes {
@@ -144,10 +144,6 @@ impl Running {
             ..Default::default()
         })
         .await?;
-        // All that the log held before is applied now.
-        if self.node.shared.views().auth.is_enabled() {
-            return Err(crate::Error::AuthEnabled);
-        }
         let timeout = self.options.request_timeout();
         self.who().published(&self.options.name, &self.options.client_urls, timeout);
         if self.node.is_leader() { self.node.update_cluster_version().await } else { Ok(()) }
@@ -170,6 +166,7 @@ impl Running {
             self.watch_downgrade(),
             self.node.watch_corruption(corrupt_check_interval),
             self.node.watch_compaction_hashes(compact_hash_check_interval),
+            self.node.watch_tokens(),
         );
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use mvcc::{CompactJob, Progress};
 use proto::Message as _;
-use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use proto::etcdserverpb::InternalRaftRequest;
 use proto::raftpb;
 use raft::NodeId;
 use state::{EntryId, LeaseId, MemberChange, Renewal, Reply, Views};
@@ -54,7 +54,7 @@ impl Stepped {
     /// Queues a request for the next step and says its id, which it also has in the log.
     pub fn propose(&mut self, mut request: InternalRaftRequest) -> u64 {
         let id = self.booted.ids.next();
-        request.header = Some(RequestHeader { id, ..RequestHeader::default() });
+        request.header.get_or_insert_default().id = id;
         let encoded = Bytes::from(request.encode_to_vec());
         let (answer, outcome) = oneshot::channel();
         self.asked.insert(id, outcome);
@@ -358,6 +358,7 @@ mod tests {
             no_fsync: false,
             value_budget_bytes: 1 << 20,
             page_cache_bytes: 1 << 20,
+            simple_token_ttl: Some(Duration::from_secs(300)),
         }
     }
 

@@ -31,9 +31,14 @@ pub(crate) fn run_member(
 ) -> Result<Ended, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
+    let auth = api::Auth::new(
+        config.auth.tokens()?,
+        config.auth.bcrypt_cost,
+        config.auth.client_cert_auth,
+    )?;
     let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
-    let services = Services::new(running.node().clone(), limits(config), access(config));
+    let services = Services::new(running.node().clone(), limits(config), access(config), auth);
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
@@ -202,6 +207,7 @@ fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
         no_fsync: config.storage.unsafe_no_fsync,
         value_budget_bytes: VALUE_BUDGET_BYTES,
         page_cache_bytes: PAGE_CACHE_BYTES,
+        simple_token_ttl: config.auth.simple_token_ttl(),
     }
 }
 

@@ -45,7 +45,7 @@ mod version;
 
 pub use alarm::Alarms;
 pub use apply::{Applied, ConfChanged, Effect};
-pub use auth::Auth;
+pub use auth::{Auth, AuthInfo, Need};
 pub use error::{Error, Rejected};
 pub use ids::{LeaseId, MemberId};
 pub use lease::{Expiry, ExpiryOptions, Lease, Leases, Renewal, min_lease_ttl};

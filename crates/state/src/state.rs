@@ -7,7 +7,7 @@ use proto::etcdserverpb::TxnRequest;
 use proto::raftpb::ConfState;
 
 use crate::alarm::AlarmSet;
-use crate::auth::{Auth, AuthStore};
+use crate::auth::{Auth, AuthInfo, AuthStore, Caller, Gate, Need};
 use crate::lease::{Lease, LeaseTable};
 use crate::members::Roster;
 use crate::reply::TxnReply;
@@ -103,6 +103,16 @@ impl Views {
     /// of one revision.
     pub fn read_txn(&self, txn: &TxnRequest) -> Result<Result<TxnReply, Rejected>, Error> {
         txn::read_txn(&self.reader, txn)
+    }
+
+    /// Whether a caller has what a call needs. Without auth everybody has.
+    pub fn permit(&self, who: &AuthInfo, need: Need<'_>) -> Result<(), Rejected> {
+        if !self.auth.is_enabled() {
+            return Ok(());
+        }
+        let (auth, leases) = (self.auth.read(), self.leases.read());
+        let caller = Caller { username: &who.username, revision: who.revision };
+        Gate { auth: &auth, leases: &leases, caller }.permits(need)
     }
 
     /// Whether a request of this cost still fits into the db file of this member. The door asks

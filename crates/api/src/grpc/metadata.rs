@@ -25,6 +25,11 @@ impl Metadata {
         let mut metadata = Self::default();
         for field in &head.fields {
             match &field.name[..] {
+                b"token" => first(&mut metadata.caller.credentials.token, &field.value),
+                b"authorization" => {
+                    first(&mut metadata.caller.credentials.authorization, &field.value);
+                }
+                b"grpcgateway-accept" => metadata.caller.credentials.by_gateway = true,
                 b"hasleader" => metadata.caller.require_leader = field.value == "true",
                 b"client-api-version" => {
                     let version = text(&field.value).ok_or_else(|| {
@@ -50,6 +55,11 @@ impl Metadata {
         }
         Ok(metadata)
     }
+}
+
+/// Of several values the first one counts.
+fn first(known: &mut Option<Bytes>, value: &Bytes) {
+    known.get_or_insert_with(|| value.clone());
 }
 
 fn text(value: &Bytes) -> Option<&str> {

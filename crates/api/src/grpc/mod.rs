@@ -25,3 +25,5 @@ mod tests;
 
 pub(crate) use connection::{Opening, serve};
 pub(crate) use metadata::Metadata;
+#[cfg(test)]
+pub(crate) use tests::options as test_options;

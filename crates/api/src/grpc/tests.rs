@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
-use crate::Access;
 use crate::door::Offer;
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
 use crate::status::{Code, Status};
+use crate::{Access, Auth, TokenOptions};
 
 const MESSAGE_LIMIT: usize = 8 << 20;
 
@@ -104,7 +104,7 @@ fn node() -> node::Node {
     RUNNING.lock().expect("no holder of this lock panics").node().clone()
 }
 
-fn options() -> node::Options {
+pub(crate) fn options() -> node::Options {
     let url = "http://127.0.0.1:2380";
     node::Options {
         name: "n1".to_owned(),
@@ -139,6 +139,7 @@ fn options() -> node::Options {
         no_fsync: true,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        simple_token_ttl: Some(Duration::from_secs(300)),
     }
 }
 
@@ -156,7 +157,8 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
     let stop = tokio::sync::watch::Sender::new(false);
     let serving = tokio::sync::watch::Sender::new(true);
     let (node, table, access) = (node(), table(), Access::default());
-    Arc::new(Services { node, table, limits, access, serving, stop })
+    let auth = Auth::new(TokenOptions::Simple, 4, false).expect("there is nothing to read");
+    Arc::new(Services { node, table, limits, access, auth, serving, stop })
 }
 
 struct Client {

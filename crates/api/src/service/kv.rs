@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use node::Node;
+use node::{Need, Node};
 use proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, InternalRaftRequest, PutRequest, RangeRequest,
     ResponseHeader, TxnRequest,
@@ -25,15 +25,25 @@ const FIRST_CHUNK_ROWS: i64 = 10;
 
 pub(super) async fn range(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: RangeRequest = decode(request)?;
     checks::range(&request)?;
-    let rows = services.node.read_range(&request).await?;
+    let mut permitted = None;
+    let permit = async {
+        permitted = services.permit(&caller, reads(&request)).await?;
+        Ok(())
+    };
+    let rows = services.node.read_range(&request, permit).await?;
+    services.still_holds(permitted)?;
     let header = header_of(&services, &rows);
     let bytes = rows.kvs.iter().map(Bytes::len).sum();
     encoded(&services.node, bytes, move || reply::range(header, &rows)).await
+}
+
+fn reads(request: &RangeRequest) -> Need<'_> {
+    Need::Read { key: &request.key, range_end: &request.range_end }
 }
 
 /// Encodes a reply of about so many bytes: a large one on another thread, as this one has other
@@ -68,7 +78,7 @@ fn header_of(services: &Services, rows: &RangeReply) -> ResponseHeader {
 /// A range in pieces, all of the revision that the first one saw.
 pub(super) async fn range_stream(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     mut requests: Box<dyn Requests>,
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
@@ -78,6 +88,7 @@ pub(super) async fn range_stream(
     if !request.serializable {
         services.node.read_barrier().await?;
     }
+    let permitted = services.permit(&caller, reads(&request)).await?;
     let limit = request.limit.max(0);
     let mut sent = 0;
     let mut chunk_rows = FIRST_CHUNK_ROWS;
@@ -95,7 +106,8 @@ pub(super) async fn range_stream(
         if done {
             rows.count = total;
             let message = reply::range(header, &rows);
-            return rpc::send(&mut *replies, wrapped(&message)).await;
+            rpc::send(&mut *replies, wrapped(&message)).await?;
+            return services.still_holds(permitted);
         }
         let last = rows.kvs.last().and_then(|kv| mvcc::KvFields::parse(kv).ok());
         request.key = last.map(|kv| after(kv.key)).unwrap_or_default();
@@ -141,29 +153,30 @@ fn wrapped(range_response: &[u8]) -> Bytes {
 
 pub(super) async fn put(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: PutRequest = decode(request)?;
     services.node.check_quota(state::put_cost(&request)).await?;
     checks::put(&request)?;
-    propose(&services, InternalRaftRequest { put: Some(request), ..Default::default() }).await
+    propose(&services, &caller, InternalRaftRequest { put: Some(request), ..Default::default() })
+        .await
 }
 
 pub(super) async fn delete_range(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: DeleteRangeRequest = decode(request)?;
     checks::delete_range(&request)?;
     let proposal = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
-    propose(&services, proposal).await
+    propose(&services, &caller, proposal).await
 }
 
 pub(super) async fn txn(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: TxnRequest = decode(request)?;
@@ -172,6 +185,7 @@ pub(super) async fn txn(
     if !state::is_read_only(&request) {
         return propose(
             &services,
+            &caller,
             InternalRaftRequest { txn: Some(request), ..Default::default() },
         )
         .await;
@@ -179,20 +193,22 @@ pub(super) async fn txn(
     if !state::is_serializable(&request) {
         services.node.read_barrier().await?;
     }
+    let permitted = services.permit(&caller, Need::Txn(&request)).await?;
     let reply = Reply::Txn(services.node.read_txn(&request).await?);
+    services.still_holds(permitted)?;
     let header = services.node.header();
     encoded(&services.node, reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }
 
 pub(super) async fn compact(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: CompactionRequest = decode(request)?;
     let (revision, physical) = (request.revision, request.physical);
     let proposal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
-    let outcome = propose(&services, proposal).await;
+    let outcome = propose(&services, &caller, proposal).await;
     // Also where somebody else compacted first: what the caller wants is that it is over.
     if physical && (outcome.is_ok() || outcome == Err(error::COMPACTED)) {
         services.node.wait_compacted(revision).await?;
@@ -203,9 +219,10 @@ pub(super) async fn compact(
 /// Sends a request through the log and encodes what it answers.
 pub(super) async fn propose(
     services: &Services,
+    caller: &Caller,
     request: InternalRaftRequest,
 ) -> Result<Bytes, Status> {
-    let (reply, revision) = services.node.propose(request).await?;
+    let (reply, revision) = services.propose(caller, request).await?;
     let header = ResponseHeader { revision, ..services.node.header() };
     encoded(&services.node, reply::rows_len(&reply), move || reply::encode(header, &reply)).await
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use node::humane_bytes;
+use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{
     AlarmRequest, DefragmentRequest, DefragmentResponse, DowngradeRequest, DowngradeResponse,
     HashKvRequest, HashKvResponse, HashRequest, HashResponse, InternalRaftRequest,
@@ -22,12 +23,16 @@ const SNAPSHOT_BLOB_BYTES: usize = 32 * 1024;
 
 pub(super) async fn alarm(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: AlarmRequest = decode(request)?;
+    match request.action == AlarmAction::Get as i32 {
+        true => services.user(&caller).await?,
+        false => services.admin(&caller).await?,
+    }
     let proposal = InternalRaftRequest { alarm: Some(request), ..Default::default() };
-    kv::propose(&services, proposal).await
+    kv::propose(&services, &caller, proposal).await
 }
 
 pub(super) async fn status(

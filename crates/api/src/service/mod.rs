@@ -1,5 +1,6 @@
 //! The calls, one file per gRPC service: from a request to reply bytes, naming no transport.
 
+mod auth;
 mod checks;
 mod cluster;
 mod health;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use node::Node;
 use proto::Message;
 
+use crate::auth::Auth;
 use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
@@ -80,6 +82,7 @@ pub struct Services {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
+    pub(crate) auth: Auth,
     /// Whether the health service says that calls are answered.
     pub(crate) serving: tokio::sync::watch::Sender<bool>,
     /// Raised when the member goes down.
@@ -88,7 +91,7 @@ pub struct Services {
 
 impl Services {
     /// The services of this member.
-    pub fn new(node: Node, limits: Limits, access: Access) -> Arc<Self> {
+    pub fn new(node: Node, limits: Limits, access: Access, auth: Auth) -> Arc<Self> {
         ops::register();
         metrics::register();
         let rows = rows();
@@ -98,7 +101,8 @@ impl Services {
         }
         let stop = tokio::sync::watch::Sender::new(false);
         let serving = tokio::sync::watch::Sender::new(true);
-        Arc::new(Self { node, table: Table::new(rows), limits, access, serving, stop })
+        let table = Table::new(rows);
+        Arc::new(Self { node, table, limits, access, auth, serving, stop })
     }
 
     /// Tells that the member is ready.
@@ -155,6 +159,7 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
     const LEASE: &str = "etcdserverpb.Lease";
     const CLUSTER: &str = "etcdserverpb.Cluster";
     const MAINTENANCE: &str = "etcdserverpb.Maintenance";
+    const AUTH: &str = "etcdserverpb.Auth";
     const HEALTH: &str = "grpc.health.v1.Health";
     vec![
         unary!(KV, "Range", kv::range),
@@ -182,6 +187,23 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
         streaming!(ServerStream, "server_stream", MAINTENANCE, "Snapshot", maintenance::snapshot),
         unary!(MAINTENANCE, "MoveLeader", maintenance::move_leader),
         unary!(MAINTENANCE, "Downgrade", maintenance::downgrade),
+        unary!(AUTH, "AuthEnable", auth::enable),
+        unary!(AUTH, "AuthDisable", auth::disable),
+        unary!(AUTH, "AuthStatus", auth::status),
+        unary!(AUTH, "Authenticate", auth::authenticate),
+        unary!(AUTH, "UserAdd", auth::user_add),
+        unary!(AUTH, "UserGet", auth::user_get),
+        unary!(AUTH, "UserList", auth::user_list),
+        unary!(AUTH, "UserDelete", auth::user_delete),
+        unary!(AUTH, "UserChangePassword", auth::user_change_password),
+        unary!(AUTH, "UserGrantRole", auth::user_grant_role),
+        unary!(AUTH, "UserRevokeRole", auth::user_revoke_role),
+        unary!(AUTH, "RoleAdd", auth::role_add),
+        unary!(AUTH, "RoleGet", auth::role_get),
+        unary!(AUTH, "RoleList", auth::role_list),
+        unary!(AUTH, "RoleDelete", auth::role_delete),
+        unary!(AUTH, "RoleGrantPermission", auth::role_grant_permission),
+        unary!(AUTH, "RoleRevokePermission", auth::role_revoke_permission),
         unary!(HEALTH, "Check", health::check),
         unary!(HEALTH, "List", health::list),
         streaming!(ServerStream, "server_stream", HEALTH, "Watch", health::watch),

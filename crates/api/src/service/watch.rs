@@ -12,6 +12,7 @@ use mvcc::{
     EventKind, WatchBatch, WatchContent, WatchCreate, WatchEvent, WatchFilters, WatchNext,
     WatchStream,
 };
+use node::Need;
 use proto::etcdserverpb::watch_create_request::FilterType;
 use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest};
@@ -19,20 +20,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Services, decode_received};
 use crate::encode::{Encoder, part_len};
-use crate::metrics;
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
+use crate::{error, metrics};
 
 /// The watch id of answers that are about no watcher.
 const NO_WATCHER: i64 = -1;
 
 pub(super) async fn watch(
     services: Arc<Services>,
-    _caller: Caller,
+    caller: Caller,
     mut requests: Box<dyn Requests>,
     mut replies: Box<dyn Replies>,
 ) -> Result<(), Status> {
-    let mut session = Session::new(services);
+    let mut session = Session::new(services, caller);
     loop {
         while let Some(message) = session.outgoing.pop_front() {
             rpc::send(&mut *replies, message).await?;
@@ -42,7 +43,7 @@ pub(super) async fn watch(
         let wake = std::future::poll_fn(|cx| session.poll(cx, &mut *requests)).await;
         session.under_way = UnderWay::begin(&wake);
         match wake {
-            Wake::Request(Some(request)) => session.request(decode_received(request?)?),
+            Wake::Request(Some(request)) => session.request(decode_received(request?)?).await,
             // A client that has said all it wants may go on listening.
             Wake::Request(None) => session.listening_only = true,
             Wake::Next(WatchNext::Batch(batch)) => session.batch(&batch),
@@ -114,6 +115,7 @@ fn seconds(since: Instant) -> f64 {
 struct Session {
     under_way: UnderWay,
     services: Arc<Services>,
+    caller: Caller,
     stream: WatchStream,
     outgoing: VecDeque<Bytes>,
     listening_only: bool,
@@ -123,11 +125,12 @@ struct Session {
 }
 
 impl Session {
-    fn new(services: Arc<Services>) -> Self {
+    fn new(services: Arc<Services>, caller: Caller) -> Self {
         let stream = services.node.watch_hub().open_stream();
         Self {
             under_way: UnderWay::Nothing,
             services,
+            caller,
             stream,
             outgoing: VecDeque::new(),
             listening_only: false,
@@ -151,9 +154,12 @@ impl Session {
         }
     }
 
-    fn request(&mut self, request: WatchRequest) {
+    async fn request(&mut self, request: WatchRequest) {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => self.create(create),
+            Some(RequestUnion::CreateRequest(create)) => match self.permit(&create).await {
+                Ok(()) => self.create(create),
+                Err(reason) => self.refuse(&reason),
+            },
             Some(RequestUnion::CancelRequest(cancel)) => {
                 // An id that nobody has is passed over in silence, as etcd does.
                 if let Some(cancelled) = self.stream.cancel(cancel.watch_id) {
@@ -167,6 +173,28 @@ impl Session {
         }
     }
 
+    /// Whether the caller may read what it wants to watch; else why not, as etcd tells it.
+    async fn permit(&self, create: &WatchCreateRequest) -> Result<(), String> {
+        // What can never be watched is refused for that, whoever asks.
+        if create.start_revision < 0 {
+            return Ok(());
+        }
+        let key = if create.key.is_empty() { &[0][..] } else { &create.key };
+        let need = Need::Read { key, range_end: &create.range_end };
+        let Err(failure) = self.services.permit(&self.caller, need).await else { return Ok(()) };
+        let status = Status::from(failure);
+        let known = [error::INVALID_AUTH_TOKEN, error::AUTH_OLD_REVISION, error::USER_EMPTY];
+        let told = known.into_iter().find(|known| *known == status);
+        let told = told.unwrap_or(error::PERMISSION_DENIED);
+        Err(format!("rpc error: code = {:?} desc = {}", told.code, told.message))
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        let mut response = self.response(self.stream.revision(), NO_WATCHER);
+        response.flag(3, true).flag(4, true).text(6, reason);
+        self.outgoing.push_back(response.finish());
+    }
+
     fn create(&mut self, create: WatchCreateRequest) {
         let ticks = create.progress_notify;
         match self.stream.create(wanted(create)) {
@@ -178,11 +206,7 @@ impl Session {
                     self.start_ticking();
                 }
             }
-            Err(reason) => {
-                let mut response = self.response(self.stream.revision(), NO_WATCHER);
-                response.flag(3, true).flag(4, true).text(6, &reason.to_string());
-                self.outgoing.push_back(response.finish());
-            }
+            Err(reason) => self.refuse(&reason.to_string()),
         }
     }
 

@@ -39,12 +39,14 @@ macro_rules! scripts {
 
 scripts! {
     alarm: ["simple", "json", "fields"];
+    auth: ["simple", "json", "fields"];
     compaction: ["simple", "json"];
     endpoint: ["simple", "json", "fields", "table"];
     errors: ["simple", "json"];
     get: ["simple", "json", "fields", "protobuf"];
     lease: ["simple", "json", "fields"];
     maintenance: ["simple"];
+    passwords: ["simple", "json"];
     put_and_del: ["simple", "json", "fields"];
     txn: ["simple", "json", "fields"];
     watch: ["simple", "json", "fields"];

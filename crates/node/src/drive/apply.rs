@@ -160,6 +160,11 @@ impl Drive {
                     life::storage_version_set(now);
                 }
             }
+            Effect::AuthDisabled => self.parts.tokens.clear(),
+            Effect::UserInvalidated(username) => self.parts.tokens.invalidate(&username),
+            Effect::Authenticated { username, token } => {
+                self.parts.tokens.assign(now, &username, token);
+            }
             Effect::None
             | Effect::AlarmsChanged
             | Effect::DowngradeChanged

@@ -75,6 +75,8 @@ impl Drive {
         self.seals = self.parts.state.views().backend.commits();
         self.beside.commit = false;
         self.beside.compactions = self.parts.state.take_resumed_compaction().into_iter().collect();
+        // Whose user is gone or has another password by now is not known.
+        self.parts.tokens.clear();
         self.beside.replaced = Some(self.parts.state.views().clone());
         self.parts.standing.applied.set(index);
         self.introduce();

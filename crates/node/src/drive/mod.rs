@@ -35,6 +35,7 @@ use crate::peers::{Others, Peer};
 use crate::queue::{Answer, Input, Proposal};
 use crate::snapshot::{Mark, Snapshots};
 use crate::standing::Standing;
+use crate::tokens::Tokens;
 use crate::watchful::Watchful;
 use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
@@ -76,6 +77,7 @@ pub(crate) struct Parts {
     pub(crate) ids: Arc<RequestIds>,
     pub(crate) standing: Arc<Standing>,
     pub(crate) clockwork: Arc<Clockwork>,
+    pub(crate) tokens: Arc<Tokens>,
     pub(crate) compactor: Compactor,
     pub(crate) snapshots: Snapshots,
     pub(crate) watchful: Watchful,

@@ -143,6 +143,7 @@ impl Drive {
             let revoke = LeaseRevokeRequest { id: id.0 };
             self.propose_as_leader(InternalRaftRequest {
                 lease_revoke: Some(revoke),
+                header: self.as_root(),
                 ..Default::default()
             });
         }
@@ -156,6 +157,16 @@ impl Drive {
                 ..Default::default()
             });
         }
+    }
+
+    /// What the leader does needs a user too, where users are asked for.
+    fn as_root(&self) -> Option<RequestHeader> {
+        let auth = &self.parts.state.views().auth;
+        auth.is_enabled().then(|| RequestHeader {
+            username: "root".to_owned(),
+            auth_revision: auth.revision(),
+            ..RequestHeader::default()
+        })
     }
 
     /// Whether another member may lead some day, and would give every lease its whole time again
@@ -190,8 +201,7 @@ impl Drive {
 
     /// A request that no client waits for.
     pub(super) fn propose_own(&mut self, mut request: InternalRaftRequest) {
-        let id = self.parts.ids.next();
-        request.header = Some(RequestHeader { id, ..Default::default() });
+        request.header.get_or_insert_default().id = self.parts.ids.next();
         let encoded = Bytes::from(request.encode_to_vec());
         self.propose(Proposal { request: Arc::new(request), encoded, answer: None });
     }

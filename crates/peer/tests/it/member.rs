@@ -93,6 +93,7 @@ fn options(data_dir: &Path, name: &str, bootstrap: Option<Bootstrap>) -> Options
         no_fsync: true,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        simple_token_ttl: Some(Duration::from_secs(300)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`check`](check::check) judges the settings in etcd's order; [`Config::new`] then takes them
 //! apart, puts in what "0 means" means, and names the member's files.
 
+pub(crate) mod auth;
 pub(crate) mod check;
 mod doors;
 mod retention;
@@ -41,6 +42,7 @@ pub(crate) struct Config {
     pub(crate) compaction: Compaction,
     pub(crate) checks: Checks,
     pub(crate) http: Http,
+    pub(crate) auth: auth::Auth,
     /// Between progress notices of a watch that asked for them.
     pub(crate) watch_progress_notify_interval: Duration,
     /// An apply that takes longer is logged.
@@ -231,6 +233,7 @@ impl Config {
             compaction: compaction(settings)?,
             checks: checks(settings),
             http: http(settings),
+            auth: auth::Auth::new(settings),
             watch_progress_notify_interval: or(
                 settings.duration("watch-progress-notify-interval").to_std(),
                 Duration::from_secs(600),

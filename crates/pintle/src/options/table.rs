@@ -408,11 +408,9 @@ pub(crate) const TABLE: &[Row] = &[
         "Host names under which plain HTTP is served; * means all.",
     )
     .joined(),
-    auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options.")
-        .not_built(),
-    auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.")
-        .not_built(),
-    auth("auth-token-ttl", UINT, "300", "Seconds for which a simple token holds.").not_built(),
+    auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options."),
+    auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31."),
+    auth("auth-token-ttl", UINT, "300", "Seconds for which a simple token holds."),
     monitoring("enable-pprof", BOOL, "false", "Serve profiles under /debug/pprof/.").not_built(),
     monitoring(
         "metrics",

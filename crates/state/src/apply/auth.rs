@@ -1,4 +1,4 @@
-use proto::etcdserverpb::InternalRaftRequest;
+use proto::etcdserverpb::{InternalAuthenticateRequest, InternalRaftRequest};
 
 use super::{Done, Effect};
 use crate::auth::{AuthError, AuthStore};
@@ -12,18 +12,19 @@ impl State {
         at: EntryId,
         request: &InternalRaftRequest,
     ) -> Result<Done, Error> {
-        if let Some(answer) = self.auth_question(at, request) {
+        if let Some(authenticate) = &request.authenticate {
+            return Ok(self.authenticate(at, authenticate));
+        }
+        if let Some(answer) = self.auth_question(request) {
             return Ok(answer.map(Reply::Auth).into());
         }
-        let mut store = self.views.auth.write();
-        let Some(changed) = change(&mut store, request) else {
+        let Some(changed) = self.views.auth.change(|store| change(store, request)) else {
             let reason = "a request that this version does not know".to_owned();
             return Err(Error::Entry { index: at.index, reason });
         };
-        drop(store);
         match changed {
             Ok(records) => {
-                let effect = if records.is_empty() { Effect::None } else { Effect::AuthChanged };
+                let effect = if records.is_empty() { Effect::None } else { effect_of(request) };
                 self.write(records);
                 Ok(Done::new(Reply::Auth(AuthReply::Done), effect))
             }
@@ -37,23 +38,29 @@ impl State {
         }
     }
 
+    /// The proposer has checked the password. The token is the same on all members.
+    fn authenticate(&self, at: EntryId, request: &InternalAuthenticateRequest) -> Done {
+        if let Err(rejected) = self.views.auth.read().may_authenticate(&request.name) {
+            return rejected.into();
+        }
+        let username = request.name.clone();
+        let token = format!("{}.{}", request.simple_token, at.index - 1);
+        // Who has tokens of another kind chooses no letters, and what is left could be guessed.
+        let effect = match request.simple_token.as_str() {
+            "" => Effect::None,
+            _ => Effect::Authenticated { username: username.clone(), token: token.clone() },
+        };
+        Done::new(Reply::Auth(AuthReply::Authenticated { username, token }), effect)
+    }
+
     /// Answers what changes nothing.
-    fn auth_question(
-        &self,
-        at: EntryId,
-        request: &InternalRaftRequest,
-    ) -> Option<Result<AuthReply, Rejected>> {
+    fn auth_question(&self, request: &InternalRaftRequest) -> Option<Result<AuthReply, Rejected>> {
         let store = self.views.auth.read();
         let roles = |user: &str| {
             let user = store.user(user).ok_or(Rejected::UserNotFound)?;
             Ok(AuthReply::UserRoles(user.roles.clone()))
         };
-        Some(if let Some(authenticate) = &request.authenticate {
-            store.may_authenticate(&authenticate.name).map(|()| AuthReply::Authenticated {
-                username: authenticate.name.clone(),
-                token: format!("{}.{}", authenticate.simple_token, at.index - 1),
-            })
-        } else if request.auth_status.is_some() {
+        Some(if request.auth_status.is_some() {
             Ok(AuthReply::Status { enabled: store.is_enabled(), revision: store.revision() })
         } else if let Some(get) = &request.auth_user_get {
             roles(&get.name)
@@ -66,6 +73,19 @@ impl State {
         } else {
             return None;
         })
+    }
+}
+
+/// What follows from a change that was made.
+fn effect_of(request: &InternalRaftRequest) -> Effect {
+    if request.auth_disable.is_some() {
+        Effect::AuthDisabled
+    } else if let Some(delete) = &request.auth_user_delete {
+        Effect::UserInvalidated(delete.name.clone())
+    } else if let Some(change) = &request.auth_user_change_password {
+        Effect::UserInvalidated(change.name.clone())
+    } else {
+        Effect::AuthChanged
     }
 }
 

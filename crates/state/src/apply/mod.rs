@@ -58,6 +58,18 @@ pub enum Effect {
     MemberPublished(MemberId),
     /// Users, roles or the switch changed: what was derived from them is old.
     AuthChanged,
+    /// As [`Effect::AuthChanged`]; all tokens are void.
+    AuthDisabled,
+    /// As [`Effect::AuthChanged`]; the tokens of this user are void: it is gone, or its password
+    /// is another.
+    UserInvalidated(String),
+    /// A user has a new simple token, which every member knows from now on.
+    Authenticated {
+        /// Whose.
+        username: String,
+        /// The whole of it.
+        token: String,
+    },
 }
 
 /// The outcome and what follows from it. A refusal may have an effect: a lease that this

@@ -11,6 +11,28 @@ use super::store::{AuthStore, Caller};
 use crate::lease::LeaseTable;
 use crate::{LeaseId, Rejected};
 
+/// What a call asks of its caller, where the answer does not lie in the log.
+#[derive(Debug, Clone, Copy)]
+pub enum Need<'a> {
+    /// The role `root`.
+    Admin,
+    /// To read a range.
+    Read {
+        /// Its first key.
+        key: &'a [u8],
+        /// Its end, as in a request.
+        range_end: &'a [u8],
+    },
+    /// To do all that the transaction might do.
+    Txn(&'a TxnRequest),
+    /// To read all keys that hang on a lease.
+    ReadKeysOf(LeaseId),
+    /// To read all keys that hang on any lease.
+    ReadKeysOfAll,
+    /// To write all keys that hang on a lease.
+    WriteKeysOf(LeaseId),
+}
+
 /// The checks of one request, for one caller.
 pub(crate) struct Gate<'a> {
     pub(crate) auth: &'a AuthStore,
@@ -19,6 +41,27 @@ pub(crate) struct Gate<'a> {
 }
 
 impl Gate<'_> {
+    /// Whether the caller has what a call needs.
+    pub(crate) fn permits(&self, need: Need<'_>) -> Result<(), Rejected> {
+        if !self.auth.is_enabled() {
+            return Ok(());
+        }
+        let access = Access::Read;
+        match need {
+            Need::Admin => self.auth.check_admin(self.caller),
+            Need::Read { key, range_end } => {
+                self.auth.check_range(self.caller, access, key, range_end)
+            }
+            Need::Txn(txn) => self.txn(txn),
+            Need::ReadKeysOf(id) => self.lease_keys(id, access),
+            Need::ReadKeysOfAll => {
+                let mut leases = self.leases.leases();
+                leases.try_for_each(|lease| self.lease_keys(lease.id, access))
+            }
+            Need::WriteKeysOf(id) => self.lease_keys(id, Access::Write),
+        }
+    }
+
     /// Whether the request may do what it is about to do.
     pub(crate) fn check(&self, request: &InternalRaftRequest) -> Result<(), Rejected> {
         if !self.auth.is_enabled() {
@@ -38,7 +81,7 @@ impl Gate<'_> {
         } else if let Some(txn) = &request.txn {
             self.txn(txn)
         } else if let Some(revoke) = &request.lease_revoke {
-            self.lease_keys(LeaseId(revoke.id))
+            self.lease_keys(LeaseId(revoke.id), Access::Write)
         } else if let Some(get) = &request.auth_user_get {
             self.own_or_admin(get.name == self.caller.username)
         } else if let Some(get) = &request.auth_role_get {
@@ -52,7 +95,7 @@ impl Gate<'_> {
         self.auth.check_admin(self.caller).or_else(|denied| if own { Ok(()) } else { Err(denied) })
     }
 
-    pub(crate) fn range(&self, range: &RangeRequest) -> Result<(), Rejected> {
+    fn range(&self, range: &RangeRequest) -> Result<(), Rejected> {
         self.auth.check_range(self.caller, Access::Read, &range.key, &range.range_end)
     }
 
@@ -60,7 +103,7 @@ impl Gate<'_> {
         self.auth.check_range(self.caller, Access::Write, &put.key, &[])?;
         // Who cannot write all keys of a lease could not revoke it; then nothing of theirs may
         // hang on it either.
-        self.lease_keys(LeaseId(put.lease))?;
+        self.lease_keys(LeaseId(put.lease), Access::Write)?;
         if put.prev_kv {
             self.auth.check_range(self.caller, Access::Read, &put.key, &[])?;
         }
@@ -77,7 +120,7 @@ impl Gate<'_> {
     }
 
     /// Everything a txn might do: all compares, and all of both branches.
-    pub(crate) fn txn(&self, txn: &TxnRequest) -> Result<(), Rejected> {
+    fn txn(&self, txn: &TxnRequest) -> Result<(), Rejected> {
         for compare in &txn.compare {
             self.auth.check_range(self.caller, Access::Read, &compare.key, &compare.range_end)?;
         }
@@ -94,12 +137,12 @@ impl Gate<'_> {
         }
     }
 
-    fn lease_keys(&self, id: LeaseId) -> Result<(), Rejected> {
-        let Some(keys) = self.leases.keys(id) else { return Ok(()) };
-        if self.auth.check_admin(self.caller).is_ok() {
+    fn lease_keys(&self, id: LeaseId, access: Access) -> Result<(), Rejected> {
+        if id.is_none() || self.auth.check_admin(self.caller).is_ok() {
             return Ok(());
         }
-        keys.iter().try_for_each(|key| self.auth.check_range(self.caller, Access::Write, key, &[]))
+        let mut keys = self.leases.keys_of(id);
+        keys.try_for_each(|key| self.auth.check_range(self.caller, access, key, &[]))
     }
 }
 

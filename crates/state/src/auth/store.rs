@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proto::authpb::permission::Type;
@@ -17,8 +18,16 @@ const ROOT: &str = "root";
 pub(crate) struct AuthStore {
     enabled: bool,
     revision: u64,
-    users: BTreeMap<Bytes, User>,
-    roles: BTreeMap<Bytes, (Role, RoleRanges)>,
+    users: BTreeMap<Bytes, Account>,
+    roles: BTreeMap<Bytes, (Role, Arc<RoleRanges>)>,
+}
+
+/// A user, with what its roles permit at hand: checks are many, changes are few.
+#[derive(Debug)]
+struct Account {
+    user: User,
+    is_root: bool,
+    ranges: Vec<Arc<RoleRanges>>,
 }
 
 /// Who asks, as the entry's header says.
@@ -54,9 +63,11 @@ impl AuthStore {
         roles: impl IntoIterator<Item = Role>,
     ) -> Self {
         let mut store = Self { enabled, revision, ..Self::default() };
-        store.users = users.into_iter().map(|user| (user.name.clone(), user)).collect();
         for role in roles {
             store.keep_role(role);
+        }
+        for user in users {
+            store.keep_user(user);
         }
         store
     }
@@ -75,7 +86,7 @@ impl AuthStore {
     }
 
     pub(crate) fn user(&self, name: &str) -> Option<&User> {
-        self.users.get(name.as_bytes())
+        self.users.get(name.as_bytes()).map(|account| &account.user)
     }
 
     pub(crate) fn role(&self, name: &str) -> Option<&Role> {
@@ -204,9 +215,7 @@ impl AuthStore {
         }
         self.roles.remove(name.as_bytes()).ok_or(Rejected::RoleNotFound)?;
         let mut records = vec![schema::role_deleted(name)];
-        let holders: Vec<User> =
-            self.users.values().filter(|user| has_role(user, name)).cloned().collect();
-        for mut user in holders {
+        for mut user in self.holders(name) {
             take_role(&mut user, name);
             records.push(self.keep_user(user));
         }
@@ -273,8 +282,8 @@ impl AuthStore {
         if caller.username.is_empty() {
             return Err(Rejected::UserEmpty);
         }
-        let user = self.user(caller.username).ok_or(Rejected::UserNotFound)?;
-        if has_role(user, ROOT) { Ok(()) } else { Err(Rejected::PermissionDenied) }
+        let account = self.users.get(caller.username.as_bytes()).ok_or(Rejected::UserNotFound)?;
+        if account.is_root { Ok(()) } else { Err(Rejected::PermissionDenied) }
     }
 
     /// Whether the caller may touch this range, or auth is off.
@@ -294,10 +303,10 @@ impl AuthStore {
         if caller.revision < self.revision {
             return Err(Rejected::AuthOldRevision);
         }
-        let user = self.user(caller.username).ok_or(Rejected::PermissionDenied)?;
-        let roles = user.roles.iter().filter_map(|role| self.roles.get(role.as_bytes()));
-        let ranges = roles.map(|(_, ranges)| ranges);
-        if has_role(user, ROOT) || covers(ranges, access, key, range_end) {
+        let account = self.users.get(caller.username.as_bytes());
+        let account = account.ok_or(Rejected::PermissionDenied)?;
+        let ranges = account.ranges.iter().map(|ranges| &**ranges);
+        if account.is_root || covers(ranges, access, key, range_end) {
             return Ok(());
         }
         Err(Rejected::PermissionDenied)
@@ -308,16 +317,40 @@ impl AuthStore {
         self.user(user).is_some_and(|user| has_role(user, role))
     }
 
+    /// What a password is checked against, and the revision of which that holds.
+    pub(crate) fn password(&self, name: &str) -> Result<(Bytes, u64), Rejected> {
+        if !self.enabled {
+            return Err(Rejected::AuthNotEnabled);
+        }
+        let user = self.user(name).ok_or(Rejected::AuthFailed)?;
+        if has_no_password(user) {
+            return Err(Rejected::NoPasswordUser);
+        }
+        Ok((user.password.clone(), self.revision))
+    }
+
+    fn holders(&self, role: &str) -> Vec<User> {
+        let users = self.users.values().map(|account| &account.user);
+        users.filter(|user| has_role(user, role)).cloned().collect()
+    }
+
     fn keep_user(&mut self, user: User) -> Record {
         let record = schema::user_put(&user);
-        self.users.insert(user.name.clone(), user);
+        let roles = user.roles.iter().filter_map(|role| self.roles.get(role.as_bytes()));
+        let ranges = roles.map(|(_, ranges)| Arc::clone(ranges)).collect();
+        let is_root = has_role(&user, ROOT);
+        self.users.insert(user.name.clone(), Account { user, is_root, ranges });
         record
     }
 
     fn keep_role(&mut self, role: Role) -> Record {
         let record = schema::role_put(&role);
-        let ranges = RoleRanges::new(&role);
+        let name = String::from_utf8_lossy(&role.name).into_owned();
+        let ranges = Arc::new(RoleRanges::new(&role));
         self.roles.insert(role.name.clone(), (role, ranges));
+        for user in self.holders(&name) {
+            self.keep_user(user);
+        }
         record
     }
 

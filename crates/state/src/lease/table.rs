@@ -71,6 +71,11 @@ impl LeaseTable {
         self.leases.get(&id).map(|entry| entry.keys.iter().cloned().collect())
     }
 
+    /// As [`LeaseTable::keys`], to look at; none where there is no such lease.
+    pub(crate) fn keys_of(&self, id: LeaseId) -> impl Iterator<Item = &Bytes> {
+        self.leases.get(&id).into_iter().flat_map(|entry| &entry.keys)
+    }
+
     /// Forgets a lease. Keys that still hang on it are let go.
     pub(crate) fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let entry = self.leases.remove(&id)?;

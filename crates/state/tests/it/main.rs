@@ -1,6 +1,7 @@
 //! The state machine as a whole, on a real db file.
 
 mod apply;
+mod auth;
 mod crash;
 mod fixture;
 mod kit;
