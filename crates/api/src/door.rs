@@ -36,22 +36,34 @@ pub enum Offer {
     Metrics,
 }
 
+/// By which way a request has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Via {
+    /// From where; a unix client has no address.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Whether TLS guards it.
+    pub(crate) is_tls: bool,
+    /// Of the client's certificate, if it had to show one.
+    pub(crate) common_name: Option<Arc<str>>,
+    /// What the listener offers.
+    pub(crate) offer: Offer,
+}
+
 /// Serves one connection until the peer closes it or `stop` is raised and its calls are done.
 pub(crate) async fn serve<IO>(
     services: Arc<Services>,
     mut io: IO,
-    peer: Option<SocketAddr>,
-    offer: Offer,
+    via: Via,
     stop: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Ok(Ok(said)) = timeout(HEADER_TIMEOUT, sniff(&mut io)).await else { return };
     if said.starts_with(http2::PREFACE) {
-        grpc::serve(services, io, Opening { said, peer, offer }, stop).await;
+        grpc::serve(services, io, Opening { said, via }, stop).await;
     } else {
         // Errors of a connection are the peer's business; they must not fill the log.
-        let _ = serve_h1(services, Rewound { said, io }, offer, stop).await;
+        let _ = serve_h1(services, Rewound { said, io }, via, stop).await;
     }
 }
 
@@ -69,16 +81,18 @@ async fn sniff(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
 async fn serve_h1<IO>(
     services: Arc<Services>,
     io: IO,
-    offer: Offer,
+    via: Via,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handler = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let services = Arc::clone(&services);
+        let (services, via) = (Arc::clone(&services), via.clone());
         async move {
-            let (parts, _body) = request.into_parts();
+            let (mut parts, _body) = request.into_parts();
+            let offer = via.offer;
+            parts.extensions.insert(via);
             let response = ops::answer(&services, offer, &parts).await;
             Ok::<_, std::convert::Infallible>(response.map(Full::new))
         }

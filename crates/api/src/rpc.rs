@@ -30,6 +30,8 @@ pub(crate) struct Caller {
     pub(crate) api_version: Option<String>,
     /// Where from; a unix client has no address.
     pub(crate) remote: Option<SocketAddr>,
+    /// The common name of a client certificate that was verified.
+    pub(crate) common_name: Option<Arc<str>>,
 }
 
 /// The messages of a streaming request, one at a time.

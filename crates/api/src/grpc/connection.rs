@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use crate::door::Offer;
+use crate::door::Via;
 use crate::error;
 use crate::grpc::call::{self, Asked, Call, Refusal, Work};
 use crate::grpc::calls::{Calls, Turn, Woken};
@@ -55,10 +54,8 @@ thread_local! {
 pub(crate) struct Opening {
     /// What was read already.
     pub(crate) said: Bytes,
-    /// Who is there; a unix client has no address.
-    pub(crate) peer: Option<SocketAddr>,
-    /// What the listener offers.
-    pub(crate) offer: Offer,
+    /// Who is there, and what the listener offers.
+    pub(crate) via: Via,
 }
 
 /// Serves one HTTP/2 connection until the peer closes it, or `stop` is raised and its calls are
@@ -99,8 +96,7 @@ enum End {
 struct Loop<IO> {
     io: IO,
     services: Arc<Services>,
-    peer: Option<SocketAddr>,
-    offer: Offer,
+    via: Via,
     http2: Connection,
     /// Bytes of a frame that is not whole, or more while the output is too long to go on.
     unread: Vec<u8>,
@@ -149,8 +145,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
             io,
             watchman: Watchman::new(services.limits.keepalive, now),
             services,
-            peer: opening.peer,
-            offer: opening.offer,
+            via: opening.via,
             http2,
             unread: opening.said.to_vec(),
             calls: Calls::new(&woken),
@@ -392,11 +387,11 @@ fn write_once(
 // Calls: from their head to their trailers.
 impl<IO> Loop<IO> {
     fn begin(&mut self, key: StreamKey, end: bool) {
-        match call::asked(&self.services, self.offer, self.http2.head()) {
+        match call::asked(&self.services, self.via.offer, self.http2.head()) {
             Asked::Plain => {
                 let head_only = self.http2.head().method == "HEAD";
                 let services = Arc::clone(&self.services);
-                let answer = plain::answer(services, self.offer, self.http2.head());
+                let answer = plain::answer(services, &self.via, self.http2.head());
                 self.calls.insert(key, Call::plain(answer, head_only));
                 self.poll_call(key);
             }
@@ -412,7 +407,8 @@ impl<IO> Loop<IO> {
 
     fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc>, metadata: Metadata) {
         let Metadata { mut caller, timeout, encoding } = metadata;
-        caller.remote = self.peer;
+        caller.remote = self.via.peer;
+        caller.common_name = self.via.common_name.clone();
         rpc.metrics.started();
         let body = Body::new(self.services.limits.message_bytes(), encoding);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

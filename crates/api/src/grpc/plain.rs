@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, request};
 use http2::Head;
 
-use crate::door::Offer;
+use crate::door::Via;
 use crate::ops;
 use crate::rpc::BoxFuture;
 use crate::service::Services;
@@ -14,12 +14,14 @@ use crate::service::Services;
 /// Answers such a request. What cannot be one is answered with 400.
 pub(super) fn answer(
     services: Arc<Services>,
-    offer: Offer,
+    via: &Via,
     head: &Head,
 ) -> BoxFuture<Response<Bytes>> {
-    let Some(parts) = parts(head) else {
+    let Some(mut parts) = parts(head) else {
         return Box::pin(std::future::ready(bad_request()));
     };
+    let offer = via.offer;
+    parts.extensions.insert(via.clone());
     Box::pin(async move { ops::answer(&services, offer, &parts).await })
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
 use crate::Access;
-use crate::door::Offer;
+use crate::door::{Offer, Via};
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
 use crate::status::{Code, Status};
@@ -170,7 +170,8 @@ struct Client {
 fn start(services: &Arc<Services>) -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = duplex(100_000);
     let stop = services.stop.subscribe();
-    let opening = Opening { said: Bytes::new(), peer: None, offer: Offer::Everything };
+    let via = Via { peer: None, is_tls: false, common_name: None, offer: Offer::Everything };
+    let opening = Opening { said: Bytes::new(), via };
     let serving = serve(Arc::clone(services), ours, opening, stop);
     (theirs, tokio::spawn(serving))
 }
