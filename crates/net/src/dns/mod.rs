@@ -130,7 +130,9 @@ impl SrvResolver {
                 let reason = match asked.unwrap_or_else(|_| Err("i/o timeout".to_owned())) {
                     Ok(Answer::Records(records)) => return Ok(records),
                     Ok(Answer::Nothing) => return Err(DnsError::NotFound { name, server }),
-                    Ok(Answer::Names(_) | Answer::Failure | Answer::Truncated) => "server misbehaving".to_owned(),
+                    Ok(Answer::Names(_) | Answer::Failure | Answer::Truncated) => {
+                        "server misbehaving".to_owned()
+                    }
                     Err(reason) => reason,
                 };
                 last = DnsError::Server { name, server, reason };

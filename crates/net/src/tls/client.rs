@@ -28,7 +28,8 @@ pub struct ClientTls {
     protocols: Vec<Vec<u8>>,
     pair: Option<Watched<Pair>>,
     authorities: Option<Watched<Authorities>>,
-    built: Mutex<Built>,
+    /// Made at the first use where no file could be wrong: most members dial nobody by TLS.
+    built: Mutex<Option<Built>>,
 }
 
 struct Built {
@@ -59,33 +60,41 @@ impl ClientTls {
         };
         let authorities = watched(&info.trusted_ca_file, Authorities::read)?;
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|it| it.as_bytes().to_vec()).collect();
-        let shown = pair.as_ref().map(Watched::current);
-        let believed = authorities.as_ref().map(Watched::current);
-        let connector = connector(info, &protocols, shown.as_deref(), believed.as_deref())?;
-        let built = Mutex::new(Built { pair: shown, authorities: believed, connector });
-        Ok(Arc::new(Self { info: info.clone(), protocols, pair, authorities, built }))
+        let built = Mutex::new(None);
+        let made = Self { info: info.clone(), protocols, pair, authorities, built };
+        if !info.is_empty() || !info.trusted_ca_file.is_empty() {
+            made.connector()?;
+        }
+        Ok(Arc::new(made))
     }
 
-    fn connector(&self) -> TlsConnector {
+    fn connector(&self) -> Result<TlsConnector, TlsError> {
         let pair = self.pair.as_ref().map(Watched::current);
         if let Some(pair) = &pair {
             pair.tell_of_its_end();
         }
         let authorities = self.authorities.as_ref().map(Watched::current);
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = |it: &Option<Arc<Pair>>| it.as_ref().map(Arc::as_ptr);
-        let believed = |it: &Option<Arc<Authorities>>| it.as_ref().map(Arc::as_ptr);
-        let same = address(&built.pair) == address(&pair)
-            && believed(&built.authorities) == believed(&authorities);
-        if !same {
-            let made =
-                connector(&self.info, &self.protocols, pair.as_deref(), authorities.as_deref());
-            match made {
-                Ok(connector) => *built = Built { pair, authorities, connector },
-                Err(error) => tracing::warn!(%error, "changed TLS files cannot be used"),
-            }
+        let shown = pair.as_ref().map(Arc::as_ptr);
+        let believed = authorities.as_ref().map(Arc::as_ptr);
+        if let Some(built) = &*built
+            && built.pair.as_ref().map(Arc::as_ptr) == shown
+            && built.authorities.as_ref().map(Arc::as_ptr) == believed
+        {
+            return Ok(built.connector.clone());
         }
-        built.connector.clone()
+        let made = connector(&self.info, &self.protocols, pair.as_deref(), authorities.as_deref());
+        match (made, &*built) {
+            (Ok(connector), _) => {
+                *built = Some(Built { pair, authorities, connector: connector.clone() });
+                Ok(connector)
+            }
+            (Err(error), Some(built)) => {
+                tracing::warn!(%error, "changed TLS files cannot be used");
+                Ok(built.connector.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     /// Connects to who listens on a URL, and shakes hands.
@@ -100,7 +109,7 @@ impl ClientTls {
             "" => host,
             name => name,
         };
-        let shaken = self.connector().connect(server_name(name)?, stream).await;
+        let shaken = self.connector()?.connect(server_name(name)?, stream).await;
         let stream = shaken.map_err(|error| {
             let text = refusal::text(&error).unwrap_or_else(|| "EOF".to_owned());
             io::Error::new(error.kind(), text)
@@ -149,9 +158,7 @@ fn connector(
     };
     let mut config = match pair {
         None => builder.with_no_client_auth(),
-        Some(pair) => {
-            builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(&pair.key))))
-        }
+        Some(pair) => builder.with_client_cert_resolver(Arc::new(Shown(Arc::clone(&pair.key)))),
     };
     config.alpn_protocols = protocols.to_vec();
     Ok(TlsConnector::from(Arc::new(config)))

@@ -155,7 +155,9 @@ impl Revoked {
     /// The number in hexadecimal, if it is one of them.
     pub(super) fn find(&self, serial: &[u8]) -> Option<String> {
         let serial = number(serial);
-        self.serials.contains(&serial).then(|| serial.iter().map(|it| format!("{it:02x}")).collect())
+        self.serials
+            .contains(&serial)
+            .then(|| serial.iter().map(|it| format!("{it:02x}")).collect())
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod check;
 mod doors;
 mod retention;
 pub(crate) mod start_line;
+mod tls;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::options::gates::FeatureGates;
 use crate::options::{Settings, Source};
 
 pub(crate) use retention::AutoCompaction;
+pub(crate) use tls::{DiscoveryTls, Tls};
 
 /// Bytes at which a member accepts no more writes unless told otherwise.
 pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -32,6 +34,7 @@ pub(crate) struct Config {
     /// The log's own directory; inside the data directory when there is none.
     pub(crate) wal_dir: Option<PathBuf>,
     pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
     pub(crate) advertise: Advertise,
     pub(crate) bootstrap: Bootstrap,
     pub(crate) raft: Raft,
@@ -97,6 +100,7 @@ pub(crate) struct Discovery {
     /// Perhaps with a password behind a colon.
     pub(crate) user: String,
     pub(crate) password: String,
+    pub(crate) tls: DiscoveryTls,
 }
 
 impl Discovery {
@@ -222,6 +226,7 @@ impl Config {
             data_dir: data_dir(settings),
             wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
             listen,
+            tls: tls::tls(settings),
             bootstrap: bootstrap(settings, &name, &advertise.peer),
             advertise,
             raft: raft(settings),
@@ -371,6 +376,7 @@ fn discovery(settings: &Settings) -> Discovery {
         keepalive_timeout: time("discovery-keepalive-timeout"),
         user: settings.text("discovery-user"),
         password: settings.text("discovery-password"),
+        tls: tls::discovery(settings),
     }
 }
 
