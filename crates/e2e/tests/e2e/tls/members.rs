@@ -6,8 +6,13 @@ use proto::etcdserverpb::PutRequest;
 use super::authority;
 
 /// Elections are slow enough for handshakes of a busy machine.
-const FLAGS: [&str; 3] =
-    ["--heartbeat-interval=50", "--election-timeout=500", "--strict-reconfig-check=false"];
+const FLAGS: [&str; 5] = [
+    "--heartbeat-interval=50",
+    "--election-timeout=500",
+    "--strict-reconfig-check=false",
+    "--snapshot-count=20",
+    "--snapshot-catchup-entries=5",
+];
 
 fn flags(authority: &Authority) -> Vec<String> {
     let file = |name| authority.file(name).display().to_string();
@@ -44,11 +49,14 @@ fn members_of_both_kinds_know_each_other_by_certificates() {
         cluster.move_leader(to).unwrap();
         put(&cluster, to, "moved");
     }
+    for number in 0..60 {
+        put(&cluster, 0, &format!("n{number}"));
+    }
     // Who joins asks the others over TLS, and is sent a snapshot over it.
     for server in [&pintle, &etcd] {
         let new = cluster.join(server, true).unwrap();
         cluster.promote(new).unwrap();
-        put(&cluster, new, "joined");
+        put(&cluster, 0, "joined");
     }
     cluster.same_hash().unwrap();
 }
@@ -56,7 +64,7 @@ fn members_of_both_kinds_know_each_other_by_certificates() {
 #[test]
 fn members_with_made_certificates_form_a_cluster() {
     let Some((pintle, etcd)) = Server::both() else { return };
-    let flags = [FLAGS[0], FLAGS[1], FLAGS[2], "--peer-auto-tls"];
+    let flags = [FLAGS[0], FLAGS[1], "--peer-auto-tls"];
     let cluster = Cluster::start("tls-auto-peers", &[&etcd, &pintle, &pintle], &flags).unwrap();
     for at in 0..3 {
         put(&cluster, at, &format!("k{at}"));
