@@ -1,7 +1,7 @@
 //! What the files say: a certificate with its key, authorities, revoked certificates.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,7 @@ impl Pair {
 
     /// Tells, once, that it is time for another one.
     pub(super) fn tell_of_its_end(&self) {
-        let now = SystemTime::now();
+        let now = super::today();
         if now < self.tell_from || self.told.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -88,7 +88,7 @@ fn validity(cert: &CertificateDer<'static>) -> Option<(SystemTime, SystemTime)> 
 }
 
 /// All certificates of a file. One that is not whole makes the file a bad one.
-fn certificates(path: &PathBuf, file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(path: &Path, file: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certs = CertificateDer::pem_slice_iter(file).collect::<Result<Vec<_>, _>>();
     let certs = certs.map_err(|error| format!("{}: {error}", path.display()))?;
     if certs.is_empty() {

@@ -18,7 +18,7 @@ pub(super) fn judge(
     facts: &Facts,
     revoked: Option<&Revoked>,
 ) -> Result<(), String> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = super::today().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if !(facts.not_before..=facts.not_after).contains(&now) {
         return Err("tls: failed to verify certificate: x509: certificate has expired or is not \

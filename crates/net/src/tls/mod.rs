@@ -37,3 +37,9 @@ pub use client::ClientTls;
 pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Endpoint, Secured, Security, ServerTls};
 pub use settings::{TlsError, TlsInfo, check_cipher_suites};
+
+/// Certificates hold from one date to another.
+#[expect(clippy::disallowed_methods, reason = "dates are the machine's, as for rustls itself")]
+fn today() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

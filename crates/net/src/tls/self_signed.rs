@@ -58,7 +58,7 @@ fn make(
     years: u64,
 ) -> Result<SystemTime, TlsError> {
     let bad = |error: rcgen::Error| TlsError::SelfSigned(error.to_string());
-    let until = SystemTime::now() + YEAR * u32::try_from(years.min(YEARS_MAX)).unwrap_or(1);
+    let until = super::today() + YEAR * u32::try_from(years.min(YEARS_MAX)).unwrap_or(1);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(bad)?;
     let cert = params(hosts, until).self_signed(&key).map_err(bad)?;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -72,7 +72,7 @@ fn params(hosts: &[String], until: SystemTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "etcd");
-    params.not_before = SystemTime::now().into();
+    params.not_before = super::today().into();
     params.not_after = until.into();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![

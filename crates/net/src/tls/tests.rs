@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -14,7 +14,7 @@ use rcgen::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{ClientTls, Endpoint, Secured, Security, ServerTls, TlsInfo, self_signed};
+use super::{ClientTls, Endpoint, Secured, Security, ServerTls, TlsInfo, self_signed, today};
 use crate::stream::Stream;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -66,9 +66,9 @@ impl Authority {
             .expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
-        params.not_before = (SystemTime::now() - DAY * 2).into();
+        params.not_before = (today() - DAY * 2).into();
         let day = DAY * u32::try_from(ends_in.abs()).expect("few days");
-        let now = SystemTime::now();
+        let now = today();
         params.not_after = if ends_in < 0 { now - day } else { now + day }.into();
         let key = KeyPair::generate().expect("makes a key");
         let cert = params.signed_by(&key, &self.0).expect("signs");
@@ -77,7 +77,7 @@ impl Authority {
     }
 
     fn revoke(&self, path: &str, serials: &[u64]) {
-        let now = SystemTime::now();
+        let now = today();
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: now.into(),
@@ -373,7 +373,7 @@ async fn made_certificates_serve_and_are_kept() {
     let folder = Folder::new();
     let hosts = ["127.0.0.1".to_owned(), "localhost".to_owned(), String::new()];
     let made = self_signed(&folder.0.join("fixtures/client"), &hosts, 1).expect("is made");
-    assert!(made.made_until.is_some_and(|until| until > SystemTime::now() + DAY * 364));
+    assert!(made.made_until.is_some_and(|until| until > today() + DAY * 364));
     let again = self_signed(&folder.0.join("fixtures/client"), &hosts, 1).expect("is there");
     assert_eq!((again.made_until, &again.info), (None, &made.info));
     assert!(Path::new(&made.info.key_file).starts_with(&folder.0));

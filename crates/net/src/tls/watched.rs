@@ -99,7 +99,7 @@ fn looks(paths: &[PathBuf]) -> Vec<Option<Looks>> {
 }
 
 fn settled(looks: Vec<Option<Looks>>) -> Option<Vec<Option<Looks>>> {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = super::today().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let recent = |looks: &Looks| {
         let (seconds, nanos) = looks.changed;
         let changed = Duration::new(
