@@ -38,22 +38,34 @@ pub enum Offer {
     Metrics,
 }
 
+/// By which way a request has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Via {
+    /// From where; a unix client has no address.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Whether TLS guards it.
+    pub(crate) is_tls: bool,
+    /// Of the client's certificate, if it had to show one.
+    pub(crate) common_name: Option<Arc<str>>,
+    /// What the listener offers.
+    pub(crate) offer: Offer,
+}
+
 /// Serves one connection until the peer closes it or `stop` is raised and its calls are done.
 pub(crate) async fn serve<IO>(
     services: Arc<Services>,
     mut io: IO,
-    peer: Option<SocketAddr>,
-    offer: Offer,
+    via: Via,
     stop: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Ok(Ok(said)) = timeout(HEADER_TIMEOUT, sniff(&mut io)).await else { return };
     if said.starts_with(http2::PREFACE) {
-        grpc::serve(services, io, Opening { said, peer, offer }, stop).await;
+        grpc::serve(services, io, Opening { said, via }, stop).await;
     } else {
         // Errors of a connection are the peer's business; they must not fill the log.
-        let _ = serve_h1(services, Rewound { said, io }, peer, offer, stop).await;
+        let _ = serve_h1(services, Rewound { said, io }, via, stop).await;
     }
 }
 
@@ -71,8 +83,7 @@ async fn sniff(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
 async fn serve_h1<IO>(
     services: Arc<Services>,
     io: Rewound<IO>,
-    peer: Option<SocketAddr>,
-    offer: Offer,
+    via: Via,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), hyper::Error>
 where
@@ -84,9 +95,11 @@ where
     let place = upgraded.clone();
     let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (services, ours) = (Arc::clone(&services), ours.clone());
-        let place = place.clone();
+        let (place, via) = (place.clone(), via.clone());
         async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            let (offer, peer) = (via.offer, via.peer);
+            parts.extensions.insert(via);
             let mut request = Request::new(parts, body.map_err(|_| Broken).boxed_unsync(), peer);
             request.gone = Some(Box::pin(poll_fn(move |cx| ours.poll_gone(cx))));
             request.upgraded = Some(place);

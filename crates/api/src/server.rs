@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress};
+use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress, Secured, Security};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::door::{self, Offer};
+use crate::door::{self, Offer, Via};
 use crate::service::Services;
 
 /// Connections that a worker has not picked up yet; more are closed at once.
@@ -42,11 +42,18 @@ struct Worker {
     thread: JoinHandle<()>,
 }
 
+/// What a listener offers, and how it is guarded.
+#[derive(Debug, Clone)]
+struct Door {
+    offer: Offer,
+    security: Security,
+}
+
 /// What a worker is given to do.
 #[derive(Debug)]
 enum Task {
-    Listen { listener: Listener, offer: Offer, everybody: Vec<mpsc::Sender<Task>> },
-    Serve { connection: Connection, offer: Offer },
+    Listen { listener: Listener, door: Door, everybody: Vec<mpsc::Sender<Task>> },
+    Serve { connection: Connection, door: Door },
 }
 
 impl Server {
@@ -73,6 +80,7 @@ impl Server {
         socket: BoundSocket,
         limit: ConnectionLimit,
         offer: Offer,
+        security: Security,
     ) -> Result<LocalAddress, ListenError> {
         let first = self.workers.first().ok_or(ListenError::Stopping)?;
         let listener = {
@@ -81,7 +89,7 @@ impl Server {
         };
         let address = listener.local_address()?;
         let everybody = self.workers.iter().map(|worker| worker.inbox.clone()).collect();
-        let task = Task::Listen { listener, offer, everybody };
+        let task = Task::Listen { listener, door: Door { offer, security }, everybody };
         first.inbox.try_send(task).map_err(|_| ListenError::Stopping)?;
         Ok(address)
     }
@@ -127,15 +135,23 @@ fn start(
     stop: &watch::Receiver<bool>,
 ) {
     match task {
-        Task::Listen { listener, offer, everybody } => {
-            running.spawn(accept(listener, offer, everybody, stop.clone()));
+        Task::Listen { listener, door, everybody } => {
+            running.spawn(accept(listener, door, everybody, stop.clone()));
         }
-        Task::Serve { connection, offer } => {
+        Task::Serve { connection, door } => {
             let Connection { stream, peer, permit } = connection;
             let Ok(stream) = stream.onto_current_runtime() else { return };
-            let (services, stop) = (Arc::clone(services), stop.clone());
+            let (services, mut stop) = (Arc::clone(services), stop.clone());
             running.spawn(async move {
-                door::serve(services, stream, peer, offer, stop).await;
+                let secured = tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => None,
+                    secured = door.security.secure(stream, peer) => secured,
+                };
+                if let Some(Secured { stream, is_tls, common_name }) = secured {
+                    let via = Via { peer, is_tls, common_name, offer: door.offer };
+                    door::serve(services, stream, via, stop).await;
+                }
                 drop(permit);
             });
         }
@@ -144,7 +160,7 @@ fn start(
 
 async fn accept(
     listener: Listener,
-    offer: Offer,
+    door: Door,
     workers: Vec<mpsc::Sender<Task>>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -160,7 +176,8 @@ async fn accept(
             continue;
         };
         // A worker whose inbox is full is beyond help; the peer sees the connection close.
-        let _ = workers[turn % workers.len()].try_send(Task::Serve { connection, offer });
+        let task = Task::Serve { connection, door: door.clone() };
+        let _ = workers[turn % workers.len()].try_send(task);
         turn += 1;
     }
 }

@@ -1,6 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use net::ClientTls;
 use proto::Message;
 use proto::etcdserverpb::{
     AuthenticateRequest, AuthenticateResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
@@ -27,6 +29,17 @@ pub struct Options {
     pub keepalive_timeout: Duration,
     /// As whom; nobody in particular where there is none.
     pub user: Option<User>,
+    /// TLS, where it is spoken.
+    pub tls: Tls,
+}
+
+/// How TLS is spoken, and when.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// For endpoints with which it is spoken; they cannot be reached where there is none.
+    pub client: Option<Arc<ClientTls>>,
+    /// Whether it is spoken with endpoints that do not say it in their URL.
+    pub by_default: bool,
 }
 
 /// Somebody whom the cluster knows.
@@ -148,7 +161,9 @@ impl Client {
         for step in 0..self.endpoints.len() {
             let at = (self.first + step) % self.endpoints.len();
             let Some(endpoint) = self.endpoints.get(at) else { continue };
-            let dialled = timeout(self.options.dial_timeout, Connection::dial(endpoint)).await;
+            let dialled =
+                timeout(self.options.dial_timeout, Connection::dial(endpoint, &self.options.tls))
+                    .await;
             let slow = || Error::Unreachable {
                 endpoint: endpoint.to_string(),
                 reason: Error::Timeout.to_string(),

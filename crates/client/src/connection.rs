@@ -6,13 +6,13 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use http::Request;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use net::Stream;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
 use crate::Error;
 use crate::call::Call;
+use crate::client::Tls;
 use crate::endpoint::Endpoint;
 
 /// Servers close the door on who pings more often.
@@ -24,6 +24,7 @@ const WINDOW: u32 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
+    scheme: &'static str,
     authority: String,
     driver: JoinHandle<()>,
     pings: Option<PingPong>,
@@ -36,30 +37,28 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(crate) async fn dial(endpoint: &Endpoint) -> Result<Connection, Error> {
+    pub(crate) async fn dial(endpoint: &Endpoint, tls: &Tls) -> Result<Connection, Error> {
         let unreachable = |reason: String| {
             let endpoint = endpoint.to_string();
             Error::Unreachable { endpoint, reason }
         };
-        let dialled = match endpoint {
-            Endpoint::Tcp(address) => {
-                let socket = TcpStream::connect(address.as_str()).await;
-                let socket = socket.and_then(|socket| socket.set_nodelay(true).map(|()| socket));
-                shake_hands(socket.map_err(|error| unreachable(error.to_string()))?).await
-            }
-            Endpoint::Unix(path) => {
-                let socket = UnixStream::connect(path).await;
-                shake_hands(socket.map_err(|error| unreachable(error.to_string()))?).await
-            }
+        let is_secure = endpoint.is_secure(tls.by_default);
+        let stream = match &tls.client {
+            _ if !is_secure => Stream::connect(endpoint.url()).await,
+            Some(tls) => tls.connect(endpoint.url()).await,
+            None => Err(std::io::Error::other("TLS is not set up")),
         };
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        let dialled = shake_hands(stream).await;
         let (sender, driver, pings) = dialled.map_err(|error| unreachable(error.to_string()))?;
-        let authority = endpoint.authority().to_owned();
-        Ok(Connection { sender, authority, driver, pings })
+        let authority = endpoint.authority();
+        let scheme = if is_secure { "https" } else { "http" };
+        Ok(Connection { sender, scheme, authority, driver, pings })
     }
 
     /// Begins a call.
     pub(crate) async fn call(&self, path: &str, token: Option<&str>) -> Result<Call, Error> {
-        let mut request = Request::post(format!("http://{}{path}", self.authority))
+        let mut request = Request::post(format!("{}://{}{path}", self.scheme, self.authority))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .header("user-agent", concat!("pintle/", env!("CARGO_PKG_VERSION")));
@@ -111,10 +110,7 @@ async fn ping(mut pings: PingPong, interval: Duration, patience: Duration, drive
 
 type Shaken = (SendRequest<Bytes>, JoinHandle<()>, Option<PingPong>);
 
-async fn shake_hands<S>(socket: S) -> Result<Shaken, h2::Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
+async fn shake_hands(socket: Stream) -> Result<Shaken, h2::Error> {
     let (sender, mut connection) = h2::client::Builder::new()
         .initial_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)

@@ -25,6 +25,6 @@ mod error;
 mod tests;
 mod watch;
 
-pub use client::{Client, Options, User};
+pub use client::{Client, Options, Tls, User};
 pub use error::Error;
 pub use watch::Watch;

@@ -25,6 +25,7 @@ fn options(endpoints: &[String]) -> Options {
         keepalive_time: Duration::from_secs(2),
         keepalive_timeout: Duration::from_secs(6),
         user: None,
+        tls: crate::Tls::default(),
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use crate::grpc::{Grpc, Status};
 use crate::hosts::{HERE, Hosts};
 use crate::links::Links;
-use crate::member::Member;
+use crate::member::{Member, peer_scheme};
 use crate::names::{Names, Zone};
 use crate::programs::Server;
 use crate::rpc::Rpc;
@@ -162,7 +162,8 @@ impl Cluster {
             scratch: Scratch::new(name),
         };
         let mut fronts: Vec<_> = servers.iter().map(|_| loopback(crate::ports::free())).collect();
-        fronts.sort_by_key(|front| member_id(&[peer_url(*front)], TOKEN, None));
+        let scheme = peer_scheme(flags);
+        fronts.sort_by_key(|front| member_id(&[peer_url(scheme, *front)], TOKEN, None));
         for (server, front) in servers.iter().zip(fronts) {
             cluster.seat(server, front)?;
         }
@@ -193,7 +194,11 @@ impl Cluster {
                 member.peer_address()
             }
         };
-        self.seats.push(Seat { member, peer_url: peer_url(reached_at), paused: false });
+        self.seats.push(Seat {
+            member,
+            peer_url: peer_url(peer_scheme(&self.flags), reached_at),
+            paused: false,
+        });
         Ok(at)
     }
 
@@ -421,6 +426,6 @@ fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 
-fn peer_url(address: SocketAddr) -> String {
-    format!("http://{address}")
+fn peer_url(scheme: &str, address: SocketAddr) -> String {
+    format!("{scheme}://{address}")
 }

@@ -34,8 +34,9 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `cluster`, `links`, `hosts`, `names`, `wait`, `knobs`.
+//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `wait`, `knobs`.
 
+mod certificates;
 mod cluster;
 mod command;
 mod grpc;
@@ -51,6 +52,7 @@ mod rpc;
 mod scratch;
 mod wait;
 
+pub use certificates::Authority;
 pub use cluster::Cluster;
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
@@ -58,6 +60,7 @@ pub use hosts::{Hosts, on_hosts};
 pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
 pub use names::{Asked, Names};
+pub use ports::free as free_port;
 pub use programs::{Server, in_path, peer, root};
 pub use requests::{Answer, Generator, Mix, Request};
 pub use rpc::{Client, Rpc, everything, streams};

@@ -243,8 +243,14 @@ impl Member {
         command.env_clear().envs(std::env::var_os("HOME").map(|home| ("HOME", home)));
         command.arg("--data-dir").arg(self.data());
         command.args(&self.identity);
-        command.arg("--listen-peer-urls").arg(format!("http://{}", self.peer_address()));
-        command.args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url]);
+        let scheme = peer_scheme(&self.flags);
+        command.arg("--listen-peer-urls").arg(format!("{scheme}://{}", self.peer_address()));
+        // Who speaks TLS speaks it beside what the suites speak.
+        let listen = match is_secure(&self.flags) {
+            true => format!("https://{},{client_url}", self.address()),
+            false => client_url.clone(),
+        };
+        command.args(["--listen-client-urls", &listen, "--advertise-client-urls", &client_url]);
         command.args(&self.flags);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
@@ -276,6 +282,21 @@ impl Member {
     fn log_path(&self) -> PathBuf {
         self.folder.join(format!("{}-{}.log", self.server.name, self.starts))
     }
+}
+
+/// Whether these flags give a member a certificate for clients.
+fn is_secure<T: AsRef<str>>(flags: &[T]) -> bool {
+    flags
+        .iter()
+        .any(|flag| flag.as_ref().starts_with("--cert-file=") || flag.as_ref() == "--auto-tls")
+}
+
+/// How members with these flags speak to each other.
+pub(crate) fn peer_scheme<T: AsRef<str>>(flags: &[T]) -> &'static str {
+    let secure = flags.iter().any(|flag| {
+        flag.as_ref().starts_with("--peer-cert-file=") || flag.as_ref() == "--peer-auto-tls"
+    });
+    if secure { "https" } else { "http" }
 }
 
 /// A body that came in chunks, each behind its length in hexadecimal.

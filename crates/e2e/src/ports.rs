@@ -9,7 +9,7 @@ const FIRST: u32 = 10_000;
 const COUNT: u32 = 20_000;
 
 /// A port that nobody listens on, and that this process has not been given before.
-pub(crate) fn free() -> u16 {
+pub fn free() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     // Test processes that run side by side begin at different places.
     let start = std::process::id().wrapping_mul(97);

@@ -1,4 +1,4 @@
-//! Listeners, URLs, connection limits, and the DNS's records of services.
+//! Listeners, TLS, URLs, connection limits, and what the DNS says of services.
 //!
 //! An operator names every door as a URL. This crate reads such URLs by the rules (and with the
 //! error texts) that etcd's users know, and turns the ones to listen on into sockets.
@@ -17,7 +17,7 @@
 //! What it never knows: HTTP, gRPC, members, options by name.
 //!
 //! Files in reading order: `url`, `escape`, `check`, `cluster`, `limit`, `listener`, `stream`,
-//! `machine`, `dns/`.
+//! `tls/`, `machine`, `dns/`.
 
 mod check;
 mod cluster;
@@ -27,6 +27,7 @@ mod limit;
 mod listener;
 mod machine;
 mod stream;
+mod tls;
 mod url;
 
 pub use check::{BadAddress, check_advertised, check_bindable};
@@ -36,4 +37,8 @@ pub use limit::{ConnectionLimit, DescriptorsTooFew, RESERVED_DESCRIPTORS, descri
 pub use listener::{BindError, BoundSocket, Connection, Listener, LocalAddress, SocketOptions};
 pub use machine::default_host;
 pub use stream::Stream;
+pub use tls::{
+    ClientTls, Endpoint, Secured, Security, SelfSigned, ServerTls, TlsError, TlsInfo,
+    check_cipher_suites, self_signed,
+};
 pub use url::{BadUrl, Scheme, Url, parse_urls};

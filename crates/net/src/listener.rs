@@ -39,7 +39,7 @@ pub struct BindError {
 }
 
 /// What the system said, as Go spells it: lower case and without a number behind it.
-fn plain(error: &io::Error) -> String {
+pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split_once(" (os error").map_or(text.as_str(), |(text, _)| text);
     let mut marks = text.chars();
@@ -111,7 +111,7 @@ impl Drop for SocketFile {
 }
 
 impl BoundSocket {
-    /// Opens the URL's address. TLS is the caller's: an https URL is opened like an http one.
+    /// Opens the URL's address. TLS comes after: an https URL is opened like an http one.
     pub fn bind(url: &Url, options: SocketOptions) -> Result<BoundSocket, BindError> {
         let address = url.address();
         let (network, socket) = if url.scheme().is_unix() {
@@ -253,7 +253,7 @@ mod tests {
     fn tcp(stream: &Stream) -> &TcpStream {
         match stream {
             Stream::Tcp(stream) => stream,
-            Stream::Unix(stream) => panic!("a unix socket: {stream:?}"),
+            other => panic!("no TCP socket: {other:?}"),
         }
     }
 

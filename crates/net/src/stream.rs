@@ -1,27 +1,32 @@
 //! One connection's bytes, whichever kind of socket carries them.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
 
 use crate::listener::tune;
 use crate::url::Url;
 
-/// A TCP or a unix stream.
+/// A TCP or a unix stream, or TLS over either.
 #[derive(Debug)]
 pub enum Stream {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// Guarded.
+    Tls(Box<TlsStream<Stream>>),
 }
 
 impl Stream {
-    /// Connects to who listens on a URL. TLS is the caller's: an https URL is dialled like an http
-    /// one.
+    /// Connects to who listens on a URL. TLS is [`ClientTls`](crate::ClientTls)'s: an https URL is
+    /// dialled like an http one.
     pub async fn connect(url: &Url) -> io::Result<Stream> {
         let address = url.address();
         if url.scheme().is_unix() {
@@ -37,7 +42,26 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream.into_std()?)?),
             Stream::Unix(stream) => Stream::Unix(UnixStream::from_std(stream.into_std()?)?),
+            // Hands are shaken where the connection stays.
+            Stream::Tls(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
+    }
+
+    /// Waits for what the other side says first, and leaves it there.
+    pub(crate) async fn first_byte(&self) -> io::Result<u8> {
+        match self {
+            Stream::Tcp(stream) => stream.async_io(Interest::READABLE, || peek(stream)).await,
+            Stream::Unix(stream) => stream.async_io(Interest::READABLE, || peek(stream)).await,
+            Stream::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}
+
+fn peek(socket: impl AsFd) -> io::Result<u8> {
+    let mut byte = [0];
+    match recv(socket, &mut byte, RecvFlags::PEEK)? {
+        (0, _) => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(byte[0]),
     }
 }
 
@@ -50,6 +74,10 @@ macro_rules! each {
             }
             Stream::Unix(stream) => {
                 let $stream = Pin::new(stream);
+                $body
+            }
+            Stream::Tls(stream) => {
+                let $stream = Pin::new(&mut **stream);
                 $body
             }
         }
@@ -95,6 +123,7 @@ impl AsyncWrite for Stream {
         match self {
             Stream::Tcp(stream) => stream.is_write_vectored(),
             Stream::Unix(stream) => stream.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Asking another member over HTTP/1.1: connections that are kept while they are of use.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use net::{Stream, Url};
+use net::{ClientTls, Stream, Url};
 
 use crate::deadline::Deadline;
 
@@ -66,12 +66,20 @@ fn parse(url: &str) -> Result<Url, Failure> {
     Url::parse(url).map_err(|error| Failure::Connection(format!("{url}: {error}")))
 }
 
+/// How other members are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Dialer {
+    /// For URLs that ask for TLS; nobody has such a one where there is none.
+    pub tls: Option<Arc<ClientTls>>,
+}
+
 /// Connects to a member. The one place where a connection is made.
-async fn connect(url: &Url, stuck: Duration) -> Result<Deadline, Failure> {
-    if url.scheme().is_secure() {
-        return Err(Failure::Connection(format!("dial {url}: TLS is not supported yet")));
-    }
-    let connected = Stream::connect(url).await;
+async fn connect(dialer: &Dialer, url: &Url, stuck: Duration) -> Result<Deadline, Failure> {
+    let connected = match &dialer.tls {
+        _ if !url.scheme().is_secure() => Stream::connect(url).await,
+        Some(tls) => tls.connect(url).await,
+        None => Err(io::Error::other("TLS is not set up")),
+    };
     let stream = connected.map_err(|error| Failure::Connection(format!("dial {url}: {error}")))?;
     Ok(Deadline::new(stream, stuck))
 }
@@ -79,12 +87,13 @@ async fn connect(url: &Url, stuck: Duration) -> Result<Deadline, Failure> {
 /// A connection on which requests can be made, one after the other. It must be there within
 /// `patience`, and break where the other side takes nothing for as long as `stuck`.
 pub(crate) async fn dial(
+    dialer: &Dialer,
     url: &str,
     patience: Duration,
     stuck: Duration,
 ) -> Result<SendRequest<Body>, Failure> {
     let dialled = async {
-        let stream = connect(&parse(url)?, stuck).await?;
+        let stream = connect(dialer, &parse(url)?, stuck).await?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Failure::Connection(format!("dial {url}: {error}")))?;
@@ -134,12 +143,16 @@ pub(crate) fn failure(status: StatusCode, body: &[u8]) -> Failure {
 }
 
 /// Connections to one member that are free.
-#[derive(Default)]
 pub(crate) struct Pool {
+    dialer: Dialer,
     idle: Mutex<Vec<(String, SendRequest<Body>)>>,
 }
 
 impl Pool {
+    pub(crate) fn new(dialer: &Dialer) -> Self {
+        Self { dialer: dialer.clone(), idle: Mutex::default() }
+    }
+
     /// Makes one request and gives the whole answer, on a connection that is there or a new one. A
     /// request that finds its old connection closed is made once more on a new one.
     pub(crate) async fn ask(
@@ -155,7 +168,7 @@ impl Pool {
             self.put_back(url, sender);
             return answer;
         }
-        let mut sender = dial(url, dial_patience, STUCK).await?;
+        let mut sender = dial(&self.dialer, url, dial_patience, STUCK).await?;
         let response = self.ask_on(&mut sender, url, request()).await?;
         let answer = whole(response).await;
         self.put_back(url, sender);

@@ -47,6 +47,6 @@ mod server;
 mod snapshot;
 mod transport;
 
-pub use dial::Failure;
+pub use dial::{Dialer, Failure};
 pub use server::Server;
 pub use transport::{Identity, Transport};

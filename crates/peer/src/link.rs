@@ -9,7 +9,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::codec::Kind;
-use crate::dial::Pool;
+use crate::dial::{Dialer, Pool};
 use crate::metrics;
 use crate::outbound::{Outbound, Sent};
 use crate::pipeline::Pipeline;
@@ -40,7 +40,13 @@ struct Heard {
 }
 
 impl Link {
-    pub(crate) fn new(me: u64, id: u64, urls: Vec<String>, pipeline: Pipeline) -> Self {
+    pub(crate) fn new(
+        me: u64,
+        id: u64,
+        urls: Vec<String>,
+        pipeline: Pipeline,
+        dialer: &Dialer,
+    ) -> Self {
         let name = format!("{id:x}");
         let sent = metrics::SENT_BYTES.with_label_values(&[name.as_str()]);
         Self {
@@ -51,7 +57,7 @@ impl Link {
             msgapp: Arc::new(Outbound::new(Kind::MsgApp, sent.clone())),
             message: Arc::new(Outbound::new(Kind::Message, sent)),
             pipeline,
-            pool: Pool::default(),
+            pool: Pool::new(dialer),
             heard: Mutex::default(),
             tasks: Mutex::default(),
             name,

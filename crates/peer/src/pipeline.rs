@@ -43,8 +43,9 @@ pub(crate) fn start(shared: &Arc<Shared>, link: &Arc<Link>, waiting: &Waiting) {
     for _ in 0..CONNECTIONS {
         let (shared_here, link_here) = (Arc::clone(shared), Arc::clone(link));
         let waiting = Arc::clone(waiting);
+        let dialer = shared.identity.dialer.clone();
         let task = shared.runtime.spawn(async move {
-            let pool = Pool::default();
+            let pool = Pool::new(&dialer);
             loop {
                 let message = waiting.lock().await.recv().await;
                 let Some(message) = message else { return };

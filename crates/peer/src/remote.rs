@@ -6,7 +6,7 @@ use http::{Method, Request};
 use proto::etcdserverpb::Member;
 use serde::{Deserialize, Serialize};
 
-use crate::dial::{self, Failure, Pool};
+use crate::dial::{self, Dialer, Failure, Pool};
 use crate::headers;
 
 /// A member as peer URLs tell of it.
@@ -83,21 +83,26 @@ pub(crate) fn get(path: &str) -> Request<dial::Body> {
 }
 
 async fn ask(
+    dialer: &Dialer,
     url: &str,
     path: &str,
     patience: Duration,
 ) -> Result<http::Response<bytes::Bytes>, Failure> {
-    let pool = Pool::default();
+    let pool = Pool::new(dialer);
     let asked = pool.ask(url, || get(path), patience);
     tokio::time::timeout(patience, asked).await.unwrap_or(Err(Failure::Timeout))
 }
 
 /// Who the members of a cluster are, and which cluster that is, as the first of these URLs says
 /// that answers.
-pub async fn members(urls: &[String], patience: Duration) -> Result<(u64, Vec<Member>), Failure> {
+pub async fn members(
+    dialer: &Dialer,
+    urls: &[String],
+    patience: Duration,
+) -> Result<(u64, Vec<Member>), Failure> {
     let mut last = Failure::Connection("there is nobody to ask".to_owned());
     for url in urls {
-        match members_at(url, patience).await {
+        match members_at(dialer, url, patience).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => last = failure,
         }
@@ -106,8 +111,12 @@ pub async fn members(urls: &[String], patience: Duration) -> Result<(u64, Vec<Me
 }
 
 /// As [`members`], of one URL.
-pub async fn members_at(url: &str, patience: Duration) -> Result<(u64, Vec<Member>), Failure> {
-    let answer = ask(url, "/members", patience).await?;
+pub async fn members_at(
+    dialer: &Dialer,
+    url: &str,
+    patience: Duration,
+) -> Result<(u64, Vec<Member>), Failure> {
+    let answer = ask(dialer, url, "/members", patience).await?;
     let cluster = headers::id(answer.headers(), &headers::CLUSTER_ID)
         .ok_or_else(|| Failure::Malformed("no cluster id".to_owned()))?;
     let members: Vec<MemberJson> = serde_json::from_slice(answer.body())
@@ -116,16 +125,20 @@ pub async fn members_at(url: &str, patience: Duration) -> Result<(u64, Vec<Membe
 }
 
 /// What the member at a URL speaks.
-pub async fn version(url: &str, patience: Duration) -> Result<Versions, Failure> {
-    let answer = ask(url, "/version", patience).await?;
+pub async fn version(dialer: &Dialer, url: &str, patience: Duration) -> Result<Versions, Failure> {
+    let answer = ask(dialer, url, "/version", patience).await?;
     let told: VersionJson = serde_json::from_slice(answer.body())
         .map_err(|error| Failure::Malformed(error.to_string()))?;
     Ok(Versions { server: told.etcdserver, cluster: told.etcdcluster })
 }
 
 /// Whether the cluster of the member at a URL is on its way to an older version.
-pub async fn downgrade_enabled(url: &str, patience: Duration) -> Result<bool, Failure> {
-    let answer = ask(url, "/downgrade/enabled", patience).await?;
+pub async fn downgrade_enabled(
+    dialer: &Dialer,
+    url: &str,
+    patience: Duration,
+) -> Result<bool, Failure> {
+    let answer = ask(dialer, url, "/downgrade/enabled", patience).await?;
     let text = String::from_utf8_lossy(answer.body());
     text.trim().parse().map_err(|_| Failure::Malformed(text.into_owned()))
 }

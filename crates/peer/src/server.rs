@@ -8,7 +8,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress};
+use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress, Secured, Security};
 use tokio::sync::Notify;
 
 use crate::deadline::Deadline;
@@ -30,22 +30,27 @@ impl Server {
     }
 
     /// Serves whoever connects. The answer is where the socket really listens.
-    pub fn open(&self, socket: BoundSocket, limit: ConnectionLimit) -> io::Result<LocalAddress> {
+    pub fn open(
+        &self,
+        socket: BoundSocket,
+        limit: ConnectionLimit,
+        security: Security,
+    ) -> io::Result<LocalAddress> {
         let listener = {
             let _entered = self.shared.runtime.enter();
             socket.listen(limit)?
         };
         let address = listener.local_address()?;
-        self.shared.runtime.spawn(accept(Arc::clone(&self.shared), listener));
+        self.shared.runtime.spawn(accept(Arc::clone(&self.shared), listener, security));
         Ok(address)
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: Listener) {
+async fn accept(shared: Arc<Shared>, listener: Listener, security: Security) {
     loop {
         match listener.accept().await {
             Ok(connection) => {
-                tokio::spawn(serve(Arc::clone(&shared), connection));
+                tokio::spawn(serve(Arc::clone(&shared), connection, security.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a peer's connection");
@@ -55,8 +60,9 @@ async fn accept(shared: Arc<Shared>, listener: Listener) {
     }
 }
 
-async fn serve(shared: Arc<Shared>, connection: Connection) {
-    let Connection { stream, permit, .. } = connection;
+async fn serve(shared: Arc<Shared>, connection: Connection, security: Security) {
+    let Connection { stream, peer, permit } = connection;
+    let Some(Secured { stream, .. }) = security.secure(stream, peer).await else { return };
     let stream = Deadline::new(stream, shared.identity.write_timeout);
     // In this time the head of a request must be there, also that of the next one.
     let head = shared.identity.read_timeout;

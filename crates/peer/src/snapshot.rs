@@ -131,7 +131,8 @@ async fn try_post(
     request.headers_mut().insert(header::CONTENT_TYPE, octets);
     shared.sign(request.headers_mut());
     dial::place(&mut request, url);
-    let mut sender = dial::dial(url, shared.identity.dial_timeout, STUCK).await?;
+    let mut sender =
+        dial::dial(&shared.identity.dialer, url, shared.identity.dial_timeout, STUCK).await?;
     let posted = async { dial::whole(dial::send(&mut sender, request).await?).await };
     let patience = async {
         if all_is_sent.await.is_err() {

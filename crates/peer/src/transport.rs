@@ -23,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::codec::Kind;
-use crate::dial::{self, Failure};
+use crate::dial::{self, Dialer, Failure};
 use crate::link::Link;
 use crate::pipeline::{self, Pipeline, raft_request};
 use crate::remote::{MemberJson, VersionJson, get};
@@ -51,6 +51,8 @@ pub struct Identity {
     pub read_timeout: Duration,
     /// Likewise one that takes nothing of what is said.
     pub write_timeout: Duration,
+    /// How they are reached.
+    pub dialer: Dialer,
 }
 
 /// Carries what this member says to the others, and what they say to it.
@@ -147,7 +149,8 @@ impl Shared {
 
     fn make_link(self: &Arc<Self>, id: u64, urls: Vec<String>) -> Arc<Link> {
         let (pipeline, waiting) = Pipeline::new();
-        let link = Arc::new(Link::new(self.identity.member, id, urls, pipeline));
+        let link =
+            Arc::new(Link::new(self.identity.member, id, urls, pipeline, &self.identity.dialer));
         pipeline::start(self, &link, &waiting);
         link
     }
@@ -178,7 +181,9 @@ impl Shared {
             let (mut without_us, mut with_us) = (0, 0);
             for link in shared.all_links() {
                 let patience = shared.identity.request_timeout;
-                let Ok((cluster, members)) = remote::members(&link.urls(), patience).await else {
+                let Ok((cluster, members)) =
+                    remote::members(&shared.identity.dialer, &link.urls(), patience).await
+                else {
                     continue;
                 };
                 let known = members.iter().any(|it| it.id == shared.identity.member);

@@ -20,6 +20,7 @@
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
 mod bootstrap;
+mod certificates;
 mod config;
 mod data_dir;
 mod doors;

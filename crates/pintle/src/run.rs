@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use env::RealClock;
+use net::{ClientTls, TlsInfo};
 
-use crate::bootstrap::Failure;
+use crate::bootstrap::{Failure, First};
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
 use crate::config::{Config, start_line};
 use crate::doors::Doors;
@@ -251,19 +252,33 @@ fn not_discovered(logger: &Logger, config: &Config, failure: &Failure) -> Stoppe
 
 /// From here on every failure is told in the same way.
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
-    config.listen.check().map_err(anyhow::Error::msg)?;
-    let doors = Doors::bind(&config.listen, logger)?;
+    config.listen.check(&config.tls).map_err(anyhow::Error::msg)?;
+    let doors = Doors::bind(config, logger)?;
     let first = match has_log(&config.wal_path()) {
         true => None,
         false => Some(bootstrap::first_members(config, logger)?),
     };
+    let dialer = dialer(config, first.as_ref(), &doors.peer_info)?;
     start_line::log(logger, config, first.as_ref());
     warn_of_large_requests(logger, config);
     let bootstrap = match &first {
         None => bootstrap::with_log(config, logger),
-        Some(first) => Some(bootstrap::without_log(config, logger, first)?),
+        Some(first) => Some(bootstrap::without_log(config, logger, &dialer, first)?),
     };
-    wire::run_member(config, logger, doors, bootstrap)
+    wire::run_member(config, logger, doors, dialer, bootstrap)
+}
+
+/// How other members are reached. Those that the DNS has named are believed for its name, where
+/// no authority is said to vouch for them.
+fn dialer(config: &Config, first: Option<&First>, info: &TlsInfo) -> anyhow::Result<peer::Dialer> {
+    let mut info = info.clone();
+    let srv = config.bootstrap.srv.as_ref().filter(|_| info.trusted_ca_file.is_empty());
+    if let (Some(first), Some(srv)) = (first, srv)
+        && first.members.to_string().contains("https://")
+    {
+        info.server_name = srv.domain.clone();
+    }
+    Ok(peer::Dialer { tls: Some(ClientTls::new(&info, &[])?) })
 }
 
 fn warn_of_large_requests(logger: &Logger, config: &Config) {

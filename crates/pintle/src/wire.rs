@@ -27,6 +27,7 @@ pub(crate) fn run_member(
     config: &Config,
     logger: &Logger,
     mut doors: Doors,
+    dialer: peer::Dialer,
     bootstrap: Option<Bootstrap>,
 ) -> Result<Ended, anyhow::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -42,7 +43,8 @@ pub(crate) fn run_member(
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
-    let transport = peer::Transport::start(running.node().clone(), identity(config, &running))?;
+    let transport =
+        peer::Transport::start(running.node().clone(), identity(config, &running, dialer))?;
     running.connect(transport.clone());
     let peers = peer::Server::new(&transport);
     let megabytes = config.storage.bootstrap_defrag_threshold_megabytes;
@@ -73,7 +75,7 @@ pub(crate) fn run_member(
 }
 
 /// Who this member is for the others.
-fn identity(config: &Config, running: &Running) -> peer::Identity {
+fn identity(config: &Config, running: &Running, dialer: peer::Dialer) -> peer::Identity {
     let node = running.node();
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     peer::Identity {
@@ -84,6 +86,7 @@ fn identity(config: &Config, running: &Running) -> peer::Identity {
         request_timeout: STOP_GRACE + election * 2,
         read_timeout: config.raft.read_timeout,
         write_timeout: config.raft.write_timeout,
+        dialer,
     }
 }
 

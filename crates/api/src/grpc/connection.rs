@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::answer::{Answer, Upload};
-use crate::door::Offer;
+use crate::door::Via;
 use crate::error;
 use crate::grpc::call::{self, Asked, Call, Held, Refusal, Work};
 use crate::grpc::calls::{Calls, Turn, Woken};
@@ -59,10 +58,8 @@ thread_local! {
 pub(crate) struct Opening {
     /// What was read already.
     pub(crate) said: Bytes,
-    /// Who is there; a unix client has no address.
-    pub(crate) peer: Option<SocketAddr>,
-    /// What the listener offers.
-    pub(crate) offer: Offer,
+    /// Who is there, and what the listener offers.
+    pub(crate) via: Via,
 }
 
 /// Serves one HTTP/2 connection until the peer closes it, or `stop` is raised and its calls are
@@ -103,8 +100,7 @@ enum End {
 struct Loop<IO> {
     io: IO,
     services: Arc<Services>,
-    peer: Option<SocketAddr>,
-    offer: Offer,
+    via: Via,
     http2: Connection,
     /// Bytes of a frame that is not whole, or more while the output is too long to go on.
     unread: Vec<u8>,
@@ -153,8 +149,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
             io,
             watchman: Watchman::new(services.limits.keepalive, now),
             services,
-            peer: opening.peer,
-            offer: opening.offer,
+            via: opening.via,
             http2,
             unread: opening.said.to_vec(),
             calls: Calls::new(&woken),
@@ -396,7 +391,7 @@ fn write_once(
 // Calls: from their head to their trailers.
 impl<IO> Loop<IO> {
     fn begin(&mut self, key: StreamKey, end: bool) {
-        match call::asked(&self.services, self.offer, self.http2.head()) {
+        match call::asked(&self.services, self.via.offer, self.http2.head()) {
             Asked::Plain => {
                 let head_only = self.http2.head().method == "HEAD";
                 let services = Arc::clone(&self.services);
@@ -404,8 +399,8 @@ impl<IO> Loop<IO> {
                 if end {
                     upload.end();
                 }
-                let (offer, head) = (self.offer, self.http2.head());
-                let answer = plain::answer(services, offer, head, upload.reader(), self.peer);
+                let head = self.http2.head();
+                let answer = plain::answer(services, &self.via, head, upload.reader());
                 self.calls.insert(key, Call::plain(answer, upload, head_only));
                 self.poll_call(key);
             }
@@ -421,7 +416,8 @@ impl<IO> Loop<IO> {
 
     fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc>, metadata: Metadata) {
         let Metadata { mut caller, timeout, encoding } = metadata;
-        caller.remote = self.peer;
+        caller.remote = self.via.peer;
+        caller.credentials.common_name = self.via.common_name.clone();
         rpc.metrics.started();
         let body = Body::new(self.services.limits.message_bytes(), encoding);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

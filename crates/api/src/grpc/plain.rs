@@ -1,6 +1,5 @@
 //! HTTP/2 requests that are no calls: the operator's, as over HTTP/1.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, request};
 use http2::Head;
 
 use crate::answer::{self, Answer, Incoming};
-use crate::door::Offer;
+use crate::door::Via;
 use crate::ops;
 use crate::rpc::BoxFuture;
 use crate::service::Services;
@@ -16,14 +15,15 @@ use crate::service::Services;
 /// Answers such a request. What cannot be one is answered with 400.
 pub(super) fn answer(
     services: Arc<Services>,
-    offer: Offer,
+    via: &Via,
     head: &Head,
     body: Incoming,
-    peer: Option<SocketAddr>,
 ) -> BoxFuture<Response<Answer>> {
-    let Some(parts) = parts(head) else {
+    let Some(mut parts) = parts(head) else {
         return Box::pin(std::future::ready(Answer::whole(bad_request())));
     };
+    let (offer, peer) = (via.offer, via.peer);
+    parts.extensions.insert(via.clone());
     let request = answer::Request::new(parts, body, peer);
     Box::pin(async move { ops::answer(&services, offer, request).await })
 }

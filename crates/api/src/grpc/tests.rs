@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
-use crate::door::Offer;
+use crate::{Access, Auth, TokenOptions};
+use crate::door::{Offer, Via};
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
 use crate::status::{Code, Status};
-use crate::{Access, Auth, TokenOptions};
 
 const MESSAGE_LIMIT: usize = 8 << 20;
 
@@ -172,7 +172,8 @@ struct Client {
 fn start(services: &Arc<Services>) -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = duplex(100_000);
     let stop = services.stop.subscribe();
-    let opening = Opening { said: Bytes::new(), peer: None, offer: Offer::Everything };
+    let via = Via { peer: None, is_tls: false, common_name: None, offer: Offer::Everything };
+    let opening = Opening { said: Bytes::new(), via };
     let serving = serve(Arc::clone(services), ours, opening, stop);
     (theirs, tokio::spawn(serving))
 }

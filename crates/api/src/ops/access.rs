@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode, request};
 
 use super::error;
+use crate::door::Via;
 
 const METHODS: HeaderValue = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("accept, content-type, authorization");
@@ -25,7 +26,9 @@ pub struct Access {
 impl Access {
     /// The answer to a request for a host that is not served.
     pub(super) fn refusal(&self, request: &request::Parts) -> Option<Response<Bytes>> {
-        if is_open(&self.hosts) {
+        // Who was shown the certificate of a host knows where he is.
+        let is_tls = request.extensions.get::<Via>().is_some_and(|via| via.is_tls);
+        if is_tls || is_open(&self.hosts) {
             return None;
         }
         let host = host(request);

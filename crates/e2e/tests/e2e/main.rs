@@ -20,6 +20,7 @@ mod metrics;
 mod options;
 mod replay;
 mod snapshot;
+mod tls;
 mod tools;
 mod transcripts;
 mod watch;

@@ -1,7 +1,10 @@
-//! DNS messages (RFC 1035) with one question, for SRV records (RFC 2782).
+//! DNS messages (RFC 1035) with one question, for SRV records (RFC 2782) or an address's names.
+
+use std::net::IpAddr;
 
 use super::{SrvRecord, UDP_BYTES};
 
+const TYPE_PTR: u16 = 12;
 const TYPE_SRV: u16 = 33;
 const TYPE_OPT: u16 = 41;
 const CLASS_IN: u16 = 1;
@@ -21,6 +24,8 @@ const JUMPS: usize = 127;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Records(Vec<SrvRecord>),
+    /// What an address is called.
+    Names(Vec<String>),
     /// There is no such name, or it has no such records.
     Nothing,
     /// It has more to say than fits.
@@ -29,9 +34,10 @@ pub(super) enum Answer {
     Failure,
 }
 
-/// A question for the SRV records of a name.
+/// A question for the records of a name.
 #[derive(Debug)]
 pub(super) struct Query {
+    kind: u16,
     bytes: Vec<u8>,
     question_end: usize,
 }
@@ -39,6 +45,28 @@ pub(super) struct Query {
 impl Query {
     /// `None` where the name is no name. It ends with a dot.
     pub(super) fn srv(id: u16, name: &str) -> Option<Query> {
+        Query::new(id, name, TYPE_SRV)
+    }
+
+    /// What an address is called.
+    pub(super) fn ptr(id: u16, address: IpAddr) -> Option<Query> {
+        let name = match address {
+            IpAddr::V4(address) => {
+                let [a, b, c, d] = address.octets();
+                format!("{d}.{c}.{b}.{a}.in-addr.arpa.")
+            }
+            IpAddr::V6(address) => {
+                let mut name = String::new();
+                for byte in address.octets().iter().rev() {
+                    name.push_str(&format!("{:x}.{:x}.", byte & 0xf, byte >> 4));
+                }
+                name + "ip6.arpa."
+            }
+        };
+        Query::new(id, &name, TYPE_PTR)
+    }
+
+    fn new(id: u16, name: &str, kind: u16) -> Option<Query> {
         let mut bytes = Vec::with_capacity(64);
         // One question, no answers, no authorities, one more record: that of what we take.
         for number in [id, RECURSION, 1, 0, 0, 1] {
@@ -55,14 +83,14 @@ impl Query {
         if bytes.len() - HEAD_BYTES > NAME_BYTES {
             return None;
         }
-        bytes.extend(TYPE_SRV.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
         bytes.extend(CLASS_IN.to_be_bytes());
         let question_end = bytes.len();
         bytes.push(0);
         for number in [TYPE_OPT, UDP_BYTES, 0, 0, 0] {
             bytes.extend(number.to_be_bytes());
         }
-        Some(Query { bytes, question_end })
+        Some(Query { kind, bytes, question_end })
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -88,6 +116,10 @@ impl Query {
         Some(match flags & CODE {
             NO_SUCH_NAME => Answer::Nothing,
             0 if flags & TRUNCATED != 0 => Answer::Truncated,
+            0 if self.kind == TYPE_PTR => match reader.names(answers)? {
+                names if names.is_empty() => Answer::Nothing,
+                names => Answer::Names(names),
+            },
             0 => match reader.records(answers)? {
                 records if records.is_empty() => Answer::Nothing,
                 records => Answer::Records(records),
@@ -139,6 +171,27 @@ impl<'a> Reader<'a> {
             }
         }
         Some(records)
+    }
+
+    /// The names among so many records.
+    fn names(&mut self, count: u16) -> Option<Vec<String>> {
+        let mut names = Vec::new();
+        for _ in 0..count {
+            self.name()?;
+            let (kind, class) = (self.number()?, self.number()?);
+            self.skip(4)?;
+            let length = usize::from(self.number()?);
+            let end = self.at.checked_add(length)?;
+            if kind == TYPE_PTR && class == CLASS_IN {
+                names.push(self.name()?);
+                if self.at != end {
+                    return None;
+                }
+            } else {
+                self.skip(length)?;
+            }
+        }
+        Some(names)
     }
 
     /// A name, which may go on elsewhere in the message.

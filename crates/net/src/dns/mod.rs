@@ -13,7 +13,7 @@ mod tests;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -101,6 +101,24 @@ impl SrvResolver {
         Err(last.unwrap_or_else(|| DnsError::Name(name.to_owned())))
     }
 
+    /// What an address is called, by the hosts file and the DNS; there may be no name.
+    pub(crate) async fn names_of(&self, address: IpAddr) -> Option<Vec<String>> {
+        let hosts = std::fs::read_to_string(Path::new("/etc/hosts")).unwrap_or_default();
+        let names = settings::names_in_hosts(&hosts, address);
+        if !names.is_empty() {
+            return Some(names);
+        }
+        for &server in &self.settings.servers {
+            let query = Query::ptr(random_id(), address)?;
+            match timeout(self.settings.patience, ask(server, &query)).await {
+                Ok(Ok(Answer::Names(names))) => return Some(names),
+                Ok(Ok(Answer::Nothing)) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
     async fn lookup_full(&self, name: &str, full: &str) -> Result<Vec<SrvRecord>, DnsError> {
         let mut last = DnsError::Name(name.to_owned());
         for _ in 0..self.settings.attempts {
@@ -112,7 +130,9 @@ impl SrvResolver {
                 let reason = match asked.unwrap_or_else(|_| Err("i/o timeout".to_owned())) {
                     Ok(Answer::Records(records)) => return Ok(records),
                     Ok(Answer::Nothing) => return Err(DnsError::NotFound { name, server }),
-                    Ok(Answer::Failure | Answer::Truncated) => "server misbehaving".to_owned(),
+                    Ok(Answer::Names(_) | Answer::Failure | Answer::Truncated) => {
+                        "server misbehaving".to_owned()
+                    }
                     Err(reason) => reason,
                 };
                 last = DnsError::Server { name, server, reason };

@@ -89,6 +89,19 @@ fn server(word: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.parse().ok()?, PORT))
 }
 
+/// The names that a hosts file gives an address.
+pub(super) fn names_in_hosts(text: &str, address: IpAddr) -> Vec<String> {
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+    let mut names = Vec::new();
+    for mut words in lines.map(str::split_whitespace) {
+        let of = words.next().and_then(|word| word.parse::<IpAddr>().ok());
+        if of == Some(address) {
+            names.extend(words.map(str::to_owned));
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,12 +98,15 @@ fn members_answer_what_they_are_asked() {
     runtime().block_on(async {
         let patience = Duration::from_secs(5);
         let urls = [format!("http://127.0.0.1:{}", 1), leader.url.clone()];
-        let (cluster, told) = peer::remote::members(&urls, patience).await.expect("one answers");
+        let dialer = peer::Dialer::default();
+        let (cluster, told) =
+            peer::remote::members(&dialer, &urls, patience).await.expect("one answers");
         assert_eq!(cluster, leader.node().cluster_id());
         assert_eq!(told, leader.node().members());
-        let enabled = peer::remote::downgrade_enabled(&leader.url, patience).await;
+        let enabled = peer::remote::downgrade_enabled(&dialer, &leader.url, patience).await;
         assert_eq!(enabled, Ok(false));
-        let versions = peer::remote::version(&leader.url, patience).await.expect("it answers");
+        let versions =
+            peer::remote::version(&dialer, &leader.url, patience).await.expect("it answers");
         assert_eq!(versions.server, "3.7.1");
     });
 }

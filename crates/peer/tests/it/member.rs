@@ -130,6 +130,7 @@ impl Member {
         let running = running.expect("the directory is fit to start on");
         let node = running.node().clone();
         let identity = Identity {
+            dialer: peer::Dialer::default(),
             member: node.member_id(),
             cluster: node.cluster_id(),
             urls: vec![url.to_owned()],
@@ -141,7 +142,7 @@ impl Member {
         let transport = Transport::start(node, identity).expect("a thread is to be had");
         running.connect(Arc::clone(&transport) as Arc<dyn node::Peers>);
         let limit = ConnectionLimit::new(u64::MAX);
-        Server::new(&transport).open(socket, limit).expect("it listens");
+        Server::new(&transport).open(socket, limit, net::Security::Plain).expect("it listens");
         let (name, url) = (name.to_owned(), url.to_owned());
         Self { name, url, directory, running: Some((running, transport)) }
     }

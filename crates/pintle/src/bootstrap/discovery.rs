@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use client::{Client, Error, User};
-use net::InitialCluster;
+use net::{ClientTls, InitialCluster, TlsInfo};
 use proto::etcdserverpb::RangeResponse;
 use proto::mvccpb::{Event, KeyValue, event::EventType};
 
@@ -31,6 +31,22 @@ enum Problem {
     Final(String),
 }
 
+/// Without a certificate only a URL that says so asks for TLS, as in etcd.
+fn tls(wish: &config::DiscoveryTls) -> Result<client::Tls, String> {
+    let info = match wish.insecure_transport {
+        true => TlsInfo::default(),
+        false => TlsInfo {
+            cert_file: wish.cert.clone(),
+            key_file: wish.key.clone(),
+            trusted_ca_file: wish.cacert.clone(),
+            insecure_skip_verify: wish.insecure_skip_verify,
+            ..TlsInfo::default()
+        },
+    };
+    let made = ClientTls::new(&info, &["h2"]).map_err(|error| error.to_string())?;
+    Ok(client::Tls { client: Some(made), by_default: !wish.insecure_transport })
+}
+
 /// A member that looks for others.
 pub(super) struct Discovery<'a> {
     logger: &'a Logger,
@@ -54,6 +70,7 @@ impl<'a> Discovery<'a> {
             keepalive_time: config.keepalive_time,
             keepalive_timeout: config.keepalive_timeout,
             user: user(&config.user, &config.password),
+            tls: tls(&config.tls)?,
         };
         let client = Client::new(options).map_err(|error| error.to_string())?;
         Ok(Discovery { logger, config, client, failures: 0 })

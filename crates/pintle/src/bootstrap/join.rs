@@ -26,7 +26,7 @@ impl<L: Lookup> Beginning<'_, L> {
             return Err("an initial cluster is always new".to_owned());
         };
         let urls = others::urls(&local, &self.config.name);
-        let there = others::members(&urls, PATIENCE, Some(self.logger)).await;
+        let there = others::members(self.dialer, &urls, PATIENCE, Some(self.logger)).await;
         let there =
             there.map_err(|error| format!("cannot fetch cluster info from peer urls: {error}"))?;
         let me = self.find_myself(&local, &there).await;
@@ -105,8 +105,9 @@ impl<L: Lookup> Beginning<'_, L> {
         let others = there.members.iter().filter(|member| member.id != me);
         let others: Vec<Somebody> =
             others.map(|member| (member.id, member.peer_urls.clone())).collect();
-        let versions = others::versions(&others, patience, self.logger).await;
-        let downgrade = others::downgrade_enabled(&others, patience, self.logger).await;
+        let versions = others::versions(self.dialer, &others, patience, self.logger).await;
+        let downgrade =
+            others::downgrade_enabled(self.dialer, &others, patience, self.logger).await;
         let (min, max) = window(downgrade);
         are_compatible(&versions, min, max, self.logger)
     }

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use net::InitialCluster;
 use node::{Bootstrap, Member};
+use peer::Dialer;
 
 use crate::config::{self, ClusterState, Config};
 use crate::logging::Logger;
@@ -63,6 +64,7 @@ pub(crate) struct Beginning<'a, L> {
     pub(crate) config: &'a Config,
     pub(crate) logger: &'a Logger,
     pub(crate) lookup: &'a L,
+    pub(crate) dialer: &'a Dialer,
 }
 
 /// How a member with a log begins: as the log says. Only where the very first write to it was cut
@@ -81,7 +83,9 @@ pub(crate) fn with_log(config: &Config, logger: &Logger) -> Option<Bootstrap> {
 
 /// Who shall be the members of the cluster in which a member without a log begins.
 pub(crate) fn first_members(config: &Config, logger: &Logger) -> anyhow::Result<First> {
-    let beginning = Beginning { config, logger, lookup: &SystemNames };
+    // Nobody is asked yet.
+    let dialer = &Dialer::default();
+    let beginning = Beginning { config, logger, lookup: &SystemNames, dialer };
     let first = runtime()?.block_on(beginning.first_members());
     first.map_err(|error| anyhow::Error::msg(format!("error setting up initial cluster: {error}")))
 }
@@ -90,9 +94,10 @@ pub(crate) fn first_members(config: &Config, logger: &Logger) -> anyhow::Result<
 pub(crate) fn without_log(
     config: &Config,
     logger: &Logger,
+    dialer: &Dialer,
     first: &First,
 ) -> anyhow::Result<Bootstrap> {
-    let beginning = Beginning { config, logger, lookup: &SystemNames };
+    let beginning = Beginning { config, logger, lookup: &SystemNames, dialer };
     Ok(runtime()?.block_on(beginning.with(first))?)
 }
 
@@ -137,7 +142,7 @@ impl<L: Lookup> Beginning<'_, L> {
             return Err(verify::not_named(&self.config.name).into());
         };
         let urls = others::urls(members, &self.config.name);
-        if let Ok(there) = others::members(&urls, PATIENCE_AT_FIRST, None).await
+        if let Ok(there) = others::members(self.dialer, &urls, PATIENCE_AT_FIRST, None).await
             && there.members.iter().any(|it| it.id == me.id && !it.client_urls.is_empty())
         {
             return Err(begun_before(me).into());

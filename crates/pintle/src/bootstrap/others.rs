@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use node::{Member, MemberId};
-use peer::Failure;
 use peer::remote::{self, Versions};
+use peer::{Dialer, Failure};
 use tokio::task::JoinSet;
 
 use crate::logging::Logger;
@@ -31,13 +31,15 @@ pub(super) fn urls(members: &[Member], me: &str) -> Vec<String> {
 
 /// Asks all at once; the first good answer counts. Only with a logger is told who gave none.
 pub(super) async fn members(
+    dialer: &Dialer,
     urls: &[String],
     patience: Duration,
     logger: Option<&Logger>,
 ) -> Result<There, &'static str> {
     let mut asked = JoinSet::new();
     for url in urls.iter().cloned() {
-        asked.spawn(async move { (remote::members_at(&url, patience).await, url) });
+        let dialer = dialer.clone();
+        asked.spawn(async move { (remote::members_at(&dialer, &url, patience).await, url) });
     }
     let mut knows_nobody = false;
     while let Some(answer) = asked.join_next().await {
@@ -78,16 +80,18 @@ pub(super) async fn members(
 
 /// The versions of all that tell theirs.
 pub(super) async fn versions(
+    dialer: &Dialer,
     members: &[Somebody],
     patience: Duration,
     logger: &Logger,
 ) -> Vec<(MemberId, Versions)> {
     let mut asked = JoinSet::new();
     for (id, urls) in members.iter().cloned() {
+        let dialer = dialer.clone();
         asked.spawn(async move {
             let mut failures = Vec::new();
             for url in urls {
-                match remote::version(&url, patience).await {
+                match remote::version(&dialer, &url, patience).await {
                     Ok(versions) => return (id, Some(versions), failures),
                     Err(failure) => failures.push((format!("{url}/version"), failure)),
                 }
@@ -113,6 +117,7 @@ pub(super) async fn versions(
 
 /// Whether the cluster is on its way to an older version; nobody's answer is a no.
 pub(super) async fn downgrade_enabled(
+    dialer: &Dialer,
     members: &[Somebody],
     patience: Duration,
     logger: &Logger,
@@ -120,7 +125,7 @@ pub(super) async fn downgrade_enabled(
     for (id, urls) in members {
         let mut last = None;
         for url in urls {
-            match remote::downgrade_enabled(url, patience).await {
+            match remote::downgrade_enabled(dialer, url, patience).await {
                 Ok(enabled) => return enabled,
                 Err(failure) => {
                     tell_failure(logger, *id, &format!("{url}/downgrade/enabled"), &failure);

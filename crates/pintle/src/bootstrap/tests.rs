@@ -60,7 +60,8 @@ fn config(line: &[&str]) -> Config {
 async fn begin_with(line: &[&str], lookup: &Table) -> (Result<Bootstrap, String>, Vec<String>) {
     let config = config(line);
     let (logger, bytes) = Logger::memory();
-    let beginning = Beginning { config: &config, logger: &logger, lookup };
+    let dialer = &peer::Dialer::default();
+    let beginning = Beginning { config: &config, logger: &logger, lookup, dialer };
     let outcome = match beginning.first_members().await {
         Ok(first) => beginning.with(&first).await.map_err(|failure| failure.to_string()),
         Err(error) => Err(error),

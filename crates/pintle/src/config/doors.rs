@@ -2,19 +2,22 @@
 
 use net::Url;
 
-use super::Listen;
+use super::{Listen, Tls};
 
 impl Listen {
-    /// Whether each door can open, as far as one can tell without opening it. There are no
-    /// certificates yet, so nothing that asks for TLS can.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        if let Some(url) = secure(&self.peer) {
+    /// Whether each door can open, as far as one can tell without opening it.
+    pub(crate) fn check(&self, tls: &Tls) -> Result<(), String> {
+        let (peer, client) =
+            (tls.peer_auto || !tls.peer.is_empty(), tls.client_auto || !tls.client.is_empty());
+        net::check_cipher_suites(&tls.peer.cipher_suites)?;
+        if let Some(url) = secure(&self.peer).filter(|_| !peer) {
             let address = url.address();
             return Err(format!(
                 "cannot listen on TLS for {address}: KeyFile and CertFile are not presented"
             ));
         }
-        if let Some(url) = secure(&self.client).or(secure(&self.client_http)) {
+        let url = secure(&self.client).or(secure(&self.client_http));
+        if let Some(url) = url.filter(|_| !client) {
             return Err(format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {url} \
                  with HTTPS scheme"
@@ -27,7 +30,7 @@ impl Listen {
                  url {url}"
             ));
         }
-        secure(&self.metrics).map_or(Ok(()), |_| {
+        secure(&self.metrics).filter(|_| !client).map_or(Ok(()), |_| {
             Err("client TLS key/cert (--cert-file, --key-file) must be provided for metrics \
                  secure url"
                 .to_owned())
@@ -43,7 +46,7 @@ fn secure(urls: &[Url]) -> Option<&Url> {
 mod tests {
     use net::{SocketOptions, parse_urls};
 
-    use crate::config::Listen;
+    use crate::config::{Listen, Tls};
 
     fn listen(peer: &str, client: &str, client_http: &str, metrics: &str) -> Listen {
         let urls = |list: &str| match list {
@@ -62,7 +65,23 @@ mod tests {
     #[test]
     fn doors_that_cannot_open_are_named_in_etcds_words() {
         let plain = "http://127.0.0.1:1";
-        assert_eq!(listen(plain, plain, "unix://a:1", plain).check(), Ok(()));
+        let none = Tls::default();
+        let auto = Tls { client_auto: true, peer_auto: true, ..Tls::default() };
+        let all = "https://127.0.0.1:1";
+        assert_eq!(listen(all, all, "unixs://a:1", all).check(&auto), Ok(()));
+        let mut weak = auto;
+        for (suite, text) in [
+            ("x", "unexpected TLS cipher suite \"x\""),
+            (
+                "TLS_RSA_WITH_AES_128_CBC_SHA",
+                "TLS cipher suite \"TLS_RSA_WITH_AES_128_CBC_SHA\" is not supported by pintle: it \
+                 has no forward secrecy or a weak cipher",
+            ),
+        ] {
+            weak.peer.cipher_suites = vec![suite.to_owned()];
+            assert_eq!(listen(plain, plain, "", "").check(&weak).expect_err(text), text);
+        }
+        assert_eq!(listen(plain, plain, "unix://a:1", plain).check(&none), Ok(()));
         let cases = [
             (
                 listen("https://127.0.0.1:1", plain, "", ""),
@@ -85,7 +104,7 @@ mod tests {
             ),
         ];
         for (listen, text) in cases {
-            assert_eq!(listen.check().expect_err(text), text);
+            assert_eq!(listen.check(&none).expect_err(text), text);
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod doors;
 mod retention;
 pub(crate) mod start_line;
+mod tls;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::options::gates::FeatureGates;
 use crate::options::{Settings, Source};
 
 pub(crate) use retention::AutoCompaction;
+pub(crate) use tls::{DiscoveryTls, Tls};
 
 /// Bytes at which a member accepts no more writes unless told otherwise.
 pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -33,6 +35,7 @@ pub(crate) struct Config {
     /// The log's own directory; inside the data directory when there is none.
     pub(crate) wal_dir: Option<PathBuf>,
     pub(crate) listen: Listen,
+    pub(crate) tls: Tls,
     pub(crate) advertise: Advertise,
     pub(crate) bootstrap: Bootstrap,
     pub(crate) raft: Raft,
@@ -99,6 +102,7 @@ pub(crate) struct Discovery {
     /// Perhaps with a password behind a colon.
     pub(crate) user: String,
     pub(crate) password: String,
+    pub(crate) tls: DiscoveryTls,
 }
 
 impl Discovery {
@@ -224,6 +228,7 @@ impl Config {
             data_dir: data_dir(settings),
             wal_dir: (!wal_dir.is_empty()).then(|| wal_dir.into()),
             listen,
+            tls: tls::tls(settings),
             bootstrap: bootstrap(settings, &name, &advertise.peer),
             advertise,
             raft: raft(settings),
@@ -374,6 +379,7 @@ fn discovery(settings: &Settings) -> Discovery {
         keepalive_timeout: time("discovery-keepalive-timeout"),
         user: settings.text("discovery-user"),
         password: settings.text("discovery-password"),
+        tls: tls::discovery(settings),
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::Config;
 use crate::bootstrap::First;
 use crate::logging::{Line, Logger};
-use crate::options::Settings;
 use crate::version;
 
 /// Logs `starting an etcd server` with every setting, under etcd's keys and in its order.
@@ -92,23 +91,22 @@ fn limits<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
         .text("auto-compaction-interval", &retention)
 }
 
-/// The options of TLS are not built, and at their defaults.
 fn discovery<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
     let discovery = &config.bootstrap.discovery;
-    let settings = Settings::defaults();
-    let mut line = line
+    let line = line
         .text("discovery-token", &discovery.token)
         .text("discovery-endpoints", discovery.endpoints.join(","))
         .duration("discovery-dial-timeout", discovery.dial_timeout)
         .duration("discovery-request-timeout", discovery.request_timeout)
         .duration("discovery-keepalive-time", discovery.keepalive_time)
         .duration("discovery-keepalive-timeout", discovery.keepalive_timeout);
-    for name in ["discovery-insecure-transport", "discovery-insecure-skip-tls-verify"] {
-        line = line.value(name, settings.flag(name));
-    }
-    for name in ["discovery-cert", "discovery-key", "discovery-cacert"] {
-        line = line.text(name, settings.text(name));
-    }
+    let tls = &discovery.tls;
+    let line = line
+        .value("discovery-insecure-transport", tls.insecure_transport)
+        .value("discovery-insecure-skip-tls-verify", tls.insecure_skip_verify)
+        .text("discovery-cert", &tls.cert)
+        .text("discovery-key", &tls.key)
+        .text("discovery-cacert", &tls.cacert);
     // etcd writes the password down with it, where it has one.
     line.text("discovery-user", discovery.user.split(':').next().unwrap_or_default())
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{FileKey, Kind, Row, Settings, Source, TABLE, Value};
+use super::{ClientCerts, FileKey, Kind, Row, Settings, Source, TABLE, Value};
 use crate::options::number::GoDuration;
 
 /// Why a config file is refused.
@@ -70,8 +70,37 @@ pub(crate) fn parse(text: &str) -> Result<Settings, BadFile> {
             settings.put(row, value, Source::File);
         }
     }
+    settings.client_certs = client_certs(&document)?;
     normalise(&mut settings);
     Ok(settings)
+}
+
+/// What is said of clients' certificates where no flag says it.
+fn client_certs(document: &Map<String, Json>) -> Result<ClientCerts, BadFile> {
+    let place = "client-transport-security";
+    let Some(Json::Object(object)) = entry(document, place) else {
+        return Ok(ClientCerts::default());
+    };
+    let wrong = |key: &str, json: &Json, wanted: &str| BadFile::Kind {
+        found: describe(json, wanted),
+        place: format!("struct field securityConfig.configJSON.{place}.{key} of type {wanted}"),
+    };
+    let allowed_cns = match entry(object, "allowed-cn") {
+        None | Some(Json::Null) => Vec::new(),
+        Some(json) => {
+            let items = json.as_array().map(Vec::as_slice);
+            let items = items.ok_or_else(|| wrong("allowed-cn", json, "[]string"))?;
+            let texts = items.iter().map(|item| item.as_str().map(str::to_owned));
+            let texts = texts.collect::<Option<Vec<_>>>();
+            texts.ok_or_else(|| wrong("allowed-cn", json, "[]string"))?
+        }
+    };
+    let key = "skip-client-san-verification";
+    let skip_san = match entry(object, key) {
+        None | Some(Json::Null) => false,
+        Some(json) => json.as_bool().ok_or_else(|| wrong(key, json, "bool"))?,
+    };
+    Ok(ClientCerts { allowed_cns, skip_san })
 }
 
 /// What the file form puts right by itself.

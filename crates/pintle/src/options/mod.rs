@@ -24,7 +24,7 @@ pub(crate) mod settings;
 mod table;
 pub(crate) mod value;
 
-pub(crate) use settings::{Settings, Source};
+pub(crate) use settings::{ClientCerts, Settings, Source};
 pub(crate) use table::TABLE;
 pub(crate) use value::{Kind, Value};
 

@@ -29,13 +29,29 @@ pub(crate) struct Settings {
     pub(super) file_keys: BTreeSet<String>,
     /// The config file that they come from.
     pub(crate) path: Option<String>,
+    /// What a config file says of clients' certificates and no flag can.
+    pub(crate) client_certs: ClientCerts,
+}
+
+/// Keys of `client-transport-security` that are no flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ClientCerts {
+    /// `allowed-cn`
+    pub(crate) allowed_cns: Vec<String>,
+    /// `skip-client-san-verification`
+    pub(crate) skip_san: bool,
 }
 
 impl Settings {
     /// Everything at its default.
     pub(crate) fn defaults() -> Settings {
         let entries = TABLE.iter().map(|row| (row.default_value(), Source::Default)).collect();
-        Settings { entries, file_keys: BTreeSet::new(), path: None }
+        Settings {
+            entries,
+            file_keys: BTreeSet::new(),
+            path: None,
+            client_certs: ClientCerts::default(),
+        }
     }
 
     fn position(name: &str) -> usize {

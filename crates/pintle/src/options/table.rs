@@ -216,25 +216,32 @@ pub(crate) const TABLE: &[Row] = &[
     )
     .at(&["discovery-config", "client", "keepalive-timeout"]),
     clustering("discovery-insecure-transport", BOOL, "true", "Discovery: connect without TLS.")
-        .at(&["discovery-config", "client", "secure", "insecure-transport"])
-        .not_built(),
+        .at(&["discovery-config", "client", "secure", "insecure-transport"]),
     clustering(
         "discovery-insecure-skip-tls-verify",
         BOOL,
         "false",
         "Discovery: believe any certificate. For tests only.",
     )
-    .at(&["discovery-config", "client", "secure", "insecure-skip-tls-verify"])
-    .not_built(),
-    clustering("discovery-cert", TEXT, "", "Discovery: certificate to show.")
-        .at(&["discovery-config", "client", "secure", "cert"])
-        .not_built(),
-    clustering("discovery-key", TEXT, "", "Discovery: key of that certificate.")
-        .at(&["discovery-config", "client", "secure", "key"])
-        .not_built(),
-    clustering("discovery-cacert", TEXT, "", "Discovery: authorities to believe.")
-        .at(&["discovery-config", "client", "secure", "cacert"])
-        .not_built(),
+    .at(&["discovery-config", "client", "secure", "insecure-skip-tls-verify"]),
+    clustering("discovery-cert", TEXT, "", "Discovery: certificate to show.").at(&[
+        "discovery-config",
+        "client",
+        "secure",
+        "cert",
+    ]),
+    clustering("discovery-key", TEXT, "", "Discovery: key of that certificate.").at(&[
+        "discovery-config",
+        "client",
+        "secure",
+        "key",
+    ]),
+    clustering("discovery-cacert", TEXT, "", "Discovery: authorities to believe.").at(&[
+        "discovery-config",
+        "client",
+        "secure",
+        "cacert",
+    ]),
     clustering("discovery-user", TEXT, "", "Discovery: user[:password].").at(&[
         "discovery-config",
         "client",
@@ -292,109 +299,85 @@ pub(crate) const TABLE: &[Row] = &[
     .more("write-only-drop-data or gone.")
     .ignored(),
     security("cert-file", TEXT, "", "Certificate to show to clients.")
-        .at(&[CLIENT_TLS, "cert-file"])
-        .not_built(),
-    security("key-file", TEXT, "", "Key of that certificate.")
-        .at(&[CLIENT_TLS, "key-file"])
-        .not_built(),
+        .at(&[CLIENT_TLS, "cert-file"]),
+    security("key-file", TEXT, "", "Key of that certificate.").at(&[CLIENT_TLS, "key-file"]),
     security("client-cert-auth", BOOL, "false", "Ask clients for certificates.")
-        .at(&[CLIENT_TLS, "client-cert-auth"])
-        .not_built(),
+        .at(&[CLIENT_TLS, "client-cert-auth"]),
     security(
         "client-cert-file",
         TEXT,
         "",
         "Certificate that the server shows as a client; cert-file when empty.",
     )
-    .at(&[CLIENT_TLS, "client-cert-file"])
-    .not_built(),
+    .at(&[CLIENT_TLS, "client-cert-file"]),
     security("client-key-file", TEXT, "", "Key of that certificate.")
-        .at(&[CLIENT_TLS, "client-key-file"])
-        .not_built(),
-    security("client-crl-file", TEXT, "", "Revoked certificates of clients.").no_key().not_built(),
+        .at(&[CLIENT_TLS, "client-key-file"]),
+    security("client-crl-file", TEXT, "", "Revoked certificates of clients.").no_key(),
     security(
         "client-cert-allowed-hostname",
         LIST,
         "",
         "Host names that a client's certificate may bear.",
     )
-    .at(&[CLIENT_TLS, "allowed-hostname"])
-    .not_built(),
+    .at(&[CLIENT_TLS, "allowed-hostname"]),
     security("trusted-ca-file", TEXT, "", "Authorities whose client certificates count.")
-        .at(&[CLIENT_TLS, "trusted-ca-file"])
-        .not_built(),
+        .at(&[CLIENT_TLS, "trusted-ca-file"]),
     security("auto-tls", BOOL, "false", "Make a certificate for clients.")
-        .at(&[CLIENT_TLS, "auto-tls"])
-        .not_built(),
+        .at(&[CLIENT_TLS, "auto-tls"]),
     security("peer-cert-file", TEXT, "", "Certificate to show to members.")
-        .at(&[PEER_TLS, "cert-file"])
-        .not_built(),
-    security("peer-key-file", TEXT, "", "Key of that certificate.")
-        .at(&[PEER_TLS, "key-file"])
-        .not_built(),
+        .at(&[PEER_TLS, "cert-file"]),
+    security("peer-key-file", TEXT, "", "Key of that certificate.").at(&[PEER_TLS, "key-file"]),
     security("peer-client-cert-auth", BOOL, "false", "Ask members for certificates.")
-        .at(&[PEER_TLS, "client-cert-auth"])
-        .not_built(),
+        .at(&[PEER_TLS, "client-cert-auth"]),
     security(
         "peer-client-cert-file",
         TEXT,
         "",
         "Certificate for connections to members; peer-cert-file when empty.",
     )
-    .at(&[PEER_TLS, "client-cert-file"])
-    .not_built(),
+    .at(&[PEER_TLS, "client-cert-file"]),
     security("peer-client-key-file", TEXT, "", "Key of that certificate.")
-        .at(&[PEER_TLS, "client-key-file"])
-        .not_built(),
+        .at(&[PEER_TLS, "client-key-file"]),
     security("peer-trusted-ca-file", TEXT, "", "Authorities whose member certificates count.")
-        .at(&[PEER_TLS, "trusted-ca-file"])
-        .not_built(),
+        .at(&[PEER_TLS, "trusted-ca-file"]),
     security(
         "peer-cert-allowed-cn",
         LIST,
         "",
         "Common names that a member's certificate may bear.",
     )
-    .at(&[PEER_TLS, "allowed-cn"])
-    .not_built(),
+    .at(&[PEER_TLS, "allowed-cn"]),
     security(
         "peer-cert-allowed-hostname",
         LIST,
         "",
         "Host names that a member's certificate may bear.",
     )
-    .at(&[PEER_TLS, "allowed-hostname"])
-    .not_built(),
+    .at(&[PEER_TLS, "allowed-hostname"]),
     security("peer-auto-tls", BOOL, "false", "Make a certificate for members.")
-        .at(&[PEER_TLS, "auto-tls"])
-        .not_built(),
-    security("peer-crl-file", TEXT, "", "Revoked certificates of members.").no_key().not_built(),
+        .at(&[PEER_TLS, "auto-tls"]),
+    security("peer-crl-file", TEXT, "", "Revoked certificates of members.").no_key(),
     security(
         "peer-skip-client-san-verification",
         BOOL,
         "false",
         "Do not compare a member's address with its certificate.",
     )
-    .at(&[PEER_TLS, "skip-client-san-verification"])
-    .not_built(),
+    .at(&[PEER_TLS, "skip-client-san-verification"]),
     security(
         "self-signed-cert-validity",
         UINT,
         "1",
         "Years for which certificates made here hold.",
-    )
-    .not_built(),
-    security("cipher-suites", LIST, "", "Cipher suites to allow; empty allows the good ones.")
-        .not_built(),
-    security("tls-min-version", TEXT, "TLS1.2", "Oldest TLS version: TLS1.2 or TLS1.3.")
-        .not_built(),
+    ),
+    security("cipher-suites", LIST, "", "Cipher suites to allow; empty allows the good ones."),
+    security("tls-min-version", TEXT, "TLS1.2", "Oldest TLS version: TLS1.2 or TLS1.3."),
     security(
         "tls-max-version",
         TEXT,
         "",
         "Newest TLS version: TLS1.2 or TLS1.3; empty sets no bound.",
-    )
-    .not_built(),
+    ),
     security(
         "cors",
         Kind::Origins,

@@ -297,7 +297,8 @@ fn a_file_sets_every_kind_of_option() {
          cors: '*'\n\
          Pre-Vote: off\n\
          socket-options:\n  reuse-port: true\n\
-         client-transport-security:\n  cert-file: c\n  allowed-hostname: [h]\n\
+         client-transport-security:\n  cert-file: c\n  allowed-hostname: [h]\n  allowed-cn: [me]\n  \
+         skip-client-san-verification: true\n\
          peer-transport-security:\n  cert-file: p\n  allowed-cn: [cn]\n\
          discovery-config:\n  token: t\n  client:\n    endpoints: [e]\n    dial-timeout: 5\n    \
          secure:\n      cert: dc\n\
@@ -319,6 +320,8 @@ fn a_file_sets_every_kind_of_option() {
     assert!(!all.flag("pre-vote") && all.flag("socket-reuse-port"));
     assert_eq!((all.text("cert-file"), all.text("peer-cert-file")), ("c".into(), "p".into()));
     assert_eq!(all.list("client-cert-allowed-hostname"), ["h"]);
+    assert_eq!(all.client_certs.allowed_cns, ["me"]);
+    assert!(all.client_certs.skip_san);
     assert_eq!(all.list("peer-cert-allowed-cn"), ["cn"]);
     assert_eq!(
         (all.text("discovery-token"), all.text("discovery-cert")),
