@@ -1,10 +1,13 @@
 //! The calls, one file per gRPC service: from a request to reply bytes, naming no transport.
 
 mod checks;
+mod claim;
 mod cluster;
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod watch;
 
@@ -19,7 +22,7 @@ use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
-use crate::{error, metrics, ops, stats};
+use crate::{error, metrics, ops, rpc, stats};
 
 /// What clients may ask for at most.
 #[derive(Debug, Clone, Copy)]
@@ -94,6 +97,7 @@ impl Services {
         let rows = rows();
         if limits.extensive_metrics {
             rows.iter()
+                .filter(|(service, ..)| rpc::is_shown_before_calls(service))
                 .for_each(|(service, method, kind)| stats::show(kind.label(), service, method));
         }
         let stop = tokio::sync::watch::Sender::new(false);
@@ -156,6 +160,8 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
     const CLUSTER: &str = "etcdserverpb.Cluster";
     const MAINTENANCE: &str = "etcdserverpb.Maintenance";
     const HEALTH: &str = "grpc.health.v1.Health";
+    const LOCK: &str = "v3lockpb.Lock";
+    const ELECTION: &str = "v3electionpb.Election";
     vec![
         unary!(KV, "Range", kv::range),
         streaming!(ServerStream, "server_stream", KV, "RangeStream", kv::range_stream),
@@ -185,6 +191,13 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
         unary!(HEALTH, "Check", health::check),
         unary!(HEALTH, "List", health::list),
         streaming!(ServerStream, "server_stream", HEALTH, "Watch", health::watch),
+        unary!(LOCK, "Lock", lock::lock),
+        unary!(LOCK, "Unlock", lock::unlock),
+        unary!(ELECTION, "Campaign", election::campaign),
+        unary!(ELECTION, "Proclaim", election::proclaim),
+        unary!(ELECTION, "Leader", election::leader),
+        streaming!(ServerStream, "server_stream", ELECTION, "Observe", election::observe),
+        unary!(ELECTION, "Resign", election::resign),
     ]
 }
 
