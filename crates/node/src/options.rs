@@ -72,6 +72,10 @@ pub struct Options {
     pub value_budget_bytes: usize,
     /// How many bytes of db pages are held in memory.
     pub page_cache_bytes: usize,
+    /// How many bytes of recent events are held in memory, for watchers that fell a little behind.
+    pub recent_events_bytes: usize,
+    /// Whether this member takes its NOSPACE alarm back when there is space again.
+    pub disarm_when_space: bool,
 }
 
 /// How a member begins. Once it has a log, that says who it is.

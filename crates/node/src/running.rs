@@ -170,6 +170,7 @@ impl Running {
             self.watch_downgrade(),
             self.node.watch_corruption(corrupt_check_interval),
             self.node.watch_compaction_hashes(compact_hash_check_interval),
+            self.node.watch_space(self.options.disarm_when_space),
         );
     }
 

@@ -353,6 +353,8 @@ mod tests {
             no_fsync: false,
             value_budget_bytes: 1 << 20,
             page_cache_bytes: 1 << 20,
+            recent_events_bytes: 2 << 20,
+            disarm_when_space: false,
         }
     }
 

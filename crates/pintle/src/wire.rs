@@ -15,10 +15,6 @@ use crate::notify;
 use crate::run::Ended;
 use crate::signals::Signals;
 
-/// Memory for db pages. Newest values are held beside it, so only history is read through it.
-const PAGE_CACHE_BYTES: usize = 12 << 20;
-/// Memory for newest values; what does not fit is read from the db file.
-const VALUE_BUDGET_BYTES: usize = 1 << 30;
 /// How long calls under way may take to end when the member stops, beside two elections.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -194,8 +190,11 @@ fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
         warning_apply_duration: config.warning_apply_duration,
         features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,
-        value_budget_bytes: VALUE_BUDGET_BYTES,
-        page_cache_bytes: PAGE_CACHE_BYTES,
+        value_budget_bytes: size(config.own.value_memory_bytes),
+        // Newest values are held beside it, so only history is read through it.
+        page_cache_bytes: size(config.own.page_cache_bytes),
+        recent_events_bytes: size(config.own.recent_events_bytes),
+        disarm_when_space: config.own.alarm_auto_disarm,
     }
 }
 

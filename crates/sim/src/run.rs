@@ -524,5 +524,7 @@ fn options(random: &mut Random) -> Options {
         no_fsync: false,
         value_budget_bytes: [0, 500, 1 << 20][random.index(3)],
         page_cache_bytes: [64 << 10, 4 << 20][random.index(2)],
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }

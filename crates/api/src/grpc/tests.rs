@@ -139,6 +139,8 @@ fn options() -> node::Options {
         no_fsync: true,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 

@@ -18,6 +18,7 @@ mod log;
 mod luck;
 mod metrics;
 mod options;
+mod quota;
 mod replay;
 mod snapshot;
 mod tools;

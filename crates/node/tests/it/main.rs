@@ -54,6 +54,8 @@ fn options(data_dir: &Path) -> Options {
         no_fsync: false,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 

@@ -91,6 +91,8 @@ fn options(data_dir: &Path, name: &str, bootstrap: Option<Bootstrap>) -> Options
         no_fsync: true,
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 

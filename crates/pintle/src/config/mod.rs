@@ -48,6 +48,17 @@ pub(crate) struct Config {
     /// A request that takes longer is logged.
     pub(crate) warning_unary_request_duration: Duration,
     pub(crate) feature_gates: FeatureGates,
+    pub(crate) own: Own,
+}
+
+/// What etcd has no options for.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    /// A NOSPACE alarm of this member goes by itself.
+    pub(crate) alarm_auto_disarm: bool,
+    pub(crate) value_memory_bytes: u64,
+    pub(crate) page_cache_bytes: u64,
+    pub(crate) recent_events_bytes: u64,
 }
 
 /// Where to listen.
@@ -241,6 +252,7 @@ impl Config {
                 Duration::from_millis(300),
             ),
             feature_gates: settings.gates("feature-gates"),
+            own: own(settings),
             name,
         })
     }
@@ -452,6 +464,15 @@ fn checks(settings: &Settings) -> Checks {
         corrupt_check_time: (!corrupt.is_zero()).then_some(corrupt),
         compact_hash_check_time: settings.duration("compact-hash-check-time").to_std(),
         downgrade_check_time: settings.duration("downgrade-check-time").to_std(),
+    }
+}
+
+fn own(settings: &Settings) -> Own {
+    Own {
+        alarm_auto_disarm: settings.flag("experimental-alarm-auto-disarm"),
+        value_memory_bytes: settings.uint("experimental-value-memory-bytes"),
+        page_cache_bytes: settings.uint("experimental-page-cache-bytes"),
+        recent_events_bytes: settings.uint("experimental-recent-events-bytes"),
     }
 }
 

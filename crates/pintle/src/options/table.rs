@@ -1,4 +1,4 @@
-//! A table of data: every option that etcd 3.7.1 knows.
+//! A table of data: every option that etcd 3.7.1 knows, and the few that are ours.
 
 use super::{Availability, FileKey, Group, Kind, Row};
 
@@ -535,6 +535,25 @@ pub(crate) const TABLE: &[Row] = &[
         "false",
         "Do not wait for the disk. Acknowledged writes will be lost.",
     ),
+    own(
+        "experimental-alarm-auto-disarm",
+        BOOL,
+        "false",
+        "Take a NOSPACE alarm of this member back when a tenth of its quota is free again.",
+    ),
+    own(
+        "experimental-value-memory-bytes",
+        UINT,
+        "1073741824",
+        "Memory for newest values; others are read from the db file.",
+    ),
+    own("experimental-page-cache-bytes", UINT, "12582912", "Memory for pages of the db file."),
+    own(
+        "experimental-recent-events-bytes",
+        UINT,
+        "2097152",
+        "Memory for recent events; watchers further behind read the db file.",
+    ),
     hidden("config-file", TEXT, "", "Config file to read in place of all other options.").no_key(),
     hidden("version", BOOL, "false", "Print the version.").no_key(),
     old("cluster-active-size"),
@@ -613,6 +632,11 @@ const fn dangerous(
     help: &'static str,
 ) -> Row {
     row(Group::Unsafe, name, kind, default, help)
+}
+
+/// An option that etcd does not have.
+const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Row {
+    row(Group::Own, name, kind, default, help)
 }
 
 const fn hidden(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Row {
