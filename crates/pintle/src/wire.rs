@@ -144,6 +144,8 @@ fn limits(config: &Config) -> api::Limits {
         watch_progress_interval: config.watch_progress_notify_interval,
         warning_unary_duration: config.warning_unary_request_duration,
         extensive_metrics: config.http.extensive_metrics,
+        go_metrics: config.own.go_metrics,
+        pprof: config.http.pprof,
         stop_serving_on_defrag: config.feature_gates.enabled("StopGRPCServiceOnDefrag"),
         keepalive: config.keepalive,
     }

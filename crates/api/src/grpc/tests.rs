@@ -152,6 +152,8 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
         watch_progress_interval: Duration::from_secs(600),
         warning_unary_duration: Duration::from_secs(600),
         extensive_metrics: false,
+        go_metrics: false,
+        pprof: false,
         stop_serving_on_defrag: false,
         keepalive,
     };

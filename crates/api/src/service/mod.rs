@@ -39,6 +39,10 @@ pub struct Limits {
     pub warning_unary_duration: Duration,
     /// `--metrics=extensive`: how long calls take is counted.
     pub extensive_metrics: bool,
+    /// `--experimental-go-metrics`: stand-ins for what Go's runtime counts.
+    pub go_metrics: bool,
+    /// `--enable-pprof`.
+    pub pprof: bool,
     /// The feature gate `StopGRPCServiceOnDefrag`.
     pub stop_serving_on_defrag: bool,
     /// How connections are kept alive, and how often clients may ask whether they are.

@@ -56,6 +56,8 @@ pub(crate) struct Config {
 pub(crate) struct Own {
     /// A NOSPACE alarm of this member goes by itself.
     pub(crate) alarm_auto_disarm: bool,
+    /// Stand-ins for the metrics of Go's runtime.
+    pub(crate) go_metrics: bool,
     pub(crate) value_memory_bytes: u64,
     pub(crate) page_cache_bytes: u64,
     pub(crate) recent_events_bytes: u64,
@@ -215,6 +217,7 @@ pub(crate) struct Http {
     pub(crate) enable_grpc_gateway: bool,
     /// `--metrics=extensive`.
     pub(crate) extensive_metrics: bool,
+    pub(crate) pprof: bool,
     /// `*` stands for all.
     pub(crate) cors: Vec<String>,
     /// `*` stands for all.
@@ -470,6 +473,7 @@ fn checks(settings: &Settings) -> Checks {
 fn own(settings: &Settings) -> Own {
     Own {
         alarm_auto_disarm: settings.flag("experimental-alarm-auto-disarm"),
+        go_metrics: settings.flag("experimental-go-metrics"),
         value_memory_bytes: settings.uint("experimental-value-memory-bytes"),
         page_cache_bytes: settings.uint("experimental-page-cache-bytes"),
         recent_events_bytes: settings.uint("experimental-recent-events-bytes"),
@@ -480,6 +484,7 @@ fn http(settings: &Settings) -> Http {
     Http {
         enable_grpc_gateway: settings.flag("enable-grpc-gateway"),
         extensive_metrics: settings.text("metrics") == "extensive",
+        pprof: settings.flag("enable-pprof"),
         cors: settings.list("cors"),
         host_whitelist: settings.list("host-whitelist"),
     }

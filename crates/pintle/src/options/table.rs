@@ -413,7 +413,7 @@ pub(crate) const TABLE: &[Row] = &[
     auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31.")
         .not_built(),
     auth("auth-token-ttl", UINT, "300", "Seconds for which a simple token holds.").not_built(),
-    monitoring("enable-pprof", BOOL, "false", "Serve profiles under /debug/pprof/.").not_built(),
+    monitoring("enable-pprof", BOOL, "false", "Answer under /debug/pprof/; no profiles of Go."),
     monitoring(
         "metrics",
         TEXT,
@@ -540,6 +540,12 @@ pub(crate) const TABLE: &[Row] = &[
         BOOL,
         "false",
         "Take a NOSPACE alarm of this member back when a tenth of its quota is free again.",
+    ),
+    own(
+        "experimental-go-metrics",
+        BOOL,
+        "false",
+        "Show stand-ins for the metrics of Go's runtime.",
     ),
     own(
         "experimental-value-memory-bytes",
