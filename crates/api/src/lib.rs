@@ -10,9 +10,10 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `service/`, `stats`, `reply`, `encode`, `error`, `status`; then
+//! Files in reading order: `rpc`, `service/`, `stats`, `audit`, `reply`, `encode`, `error`, `status`; then
 //! `server`, `door`, `grpc/`, `ops/`, `metrics`.
 
+mod audit;
 mod door;
 mod encode;
 mod error;
@@ -26,6 +27,7 @@ mod service;
 mod stats;
 mod status;
 
+pub use audit::{Audit, AuditFilter, AuditLine};
 pub use door::Offer;
 pub use ops::Access;
 pub use server::{ListenError, Server};

@@ -8,6 +8,7 @@ use env::{RealClock, RealDisk};
 use net::{LocalAddress, Url};
 use node::{Bootstrap, Running, World};
 
+use crate::audit;
 use crate::config::{self, Config};
 use crate::doors::{Doors, texts};
 use crate::logging::{Line, Logger};
@@ -30,6 +31,7 @@ pub(crate) fn run_member(
     let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config));
+    let audit = audit::open(config, &services)?;
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
@@ -53,6 +55,7 @@ pub(crate) fn run_member(
     transport.stop();
     tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
+    drop(audit);
     let stopped = running.stop();
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;

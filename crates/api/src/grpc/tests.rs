@@ -160,7 +160,8 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
     let stop = tokio::sync::watch::Sender::new(false);
     let serving = tokio::sync::watch::Sender::new(true);
     let (node, table, access) = (node(), table(), Access::default());
-    Arc::new(Services { node, table, limits, access, serving, stop })
+    let audit = std::sync::OnceLock::new();
+    Arc::new(Services { node, table, limits, access, audit, serving, stop })
 }
 
 struct Client {

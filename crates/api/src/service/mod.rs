@@ -11,13 +11,14 @@ mod lock;
 mod maintenance;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use node::Node;
 use proto::Message;
 
+use crate::audit::Audit;
 use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
@@ -87,6 +88,8 @@ pub struct Services {
     pub(crate) table: Table,
     pub(crate) limits: Limits,
     pub(crate) access: Access,
+    /// The audit log, where there is one.
+    pub(crate) audit: OnceLock<Audit>,
     /// Whether the health service says that calls are answered.
     pub(crate) serving: tokio::sync::watch::Sender<bool>,
     /// Raised when the member goes down.
@@ -106,7 +109,13 @@ impl Services {
         }
         let stop = tokio::sync::watch::Sender::new(false);
         let serving = tokio::sync::watch::Sender::new(true);
-        Arc::new(Self { node, table: Table::new(rows), limits, access, serving, stop })
+        let audit = OnceLock::new();
+        Arc::new(Self { node, table: Table::new(rows), limits, access, audit, serving, stop })
+    }
+
+    /// Has calls leave their lines in an audit log from now on. A second one is not taken.
+    pub fn audit(&self, audit: Audit) {
+        let _ = self.audit.set(audit);
     }
 
     /// Tells that the member is ready.

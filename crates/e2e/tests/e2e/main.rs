@@ -1,5 +1,6 @@
 //! End-to-end suites against real binaries; see the crate's own words for the variables.
 
+mod audit;
 mod bad;
 mod both;
 mod clients;

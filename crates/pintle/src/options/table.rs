@@ -541,6 +541,26 @@ pub(crate) const TABLE: &[Row] = &[
         "false",
         "Take a NOSPACE alarm of this member back when a tenth of its quota is free again.",
     ),
+    own("experimental-audit-log", TEXT, "", "File for a line about each call; none when empty."),
+    own(
+        "experimental-audit-log-methods",
+        NAMES,
+        "",
+        "Calls to tell of there, as Put, etcdserverpb.KV or etcdserverpb.KV/Put;",
+    )
+    .more("all when empty."),
+    own(
+        "experimental-audit-log-prefixes",
+        NAMES,
+        "",
+        "Prefixes of keys: only calls that touch some are told of; all when empty.",
+    ),
+    own(
+        "experimental-audit-log-rotation-json",
+        TEXT,
+        ROTATION,
+        "When to begin a new file and what to keep, as in log-rotation-config-json.",
+    ),
     own(
         "experimental-go-metrics",
         BOOL,
