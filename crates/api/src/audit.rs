@@ -261,7 +261,10 @@ mod tests {
         audit.note(&call("Put", &put("a\"b")));
         assert_eq!(
             lines.try_recv().expect("a line"),
-            r#"{"keys":["a\"b"],"method":"etcdserverpb.KV/Put","outcome":"OK","remote":"127.0.0.1:9","took_us":7,"unix_ms":5}"#
+            concat!(
+                r#"{"keys":["a\"b"],"method":"etcdserverpb.KV/Put","outcome":"OK","#,
+                r#""remote":"127.0.0.1:9","took_us":7,"unix_ms":5}"#
+            )
         );
         let refused = Err(Status::new(Code::NotFound, "no lease"));
         let range = range(b"\xff", b"\0");

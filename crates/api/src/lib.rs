@@ -10,8 +10,8 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `service/`, `stats`, `audit`, `reply`, `encode`, `error`, `status`; then
-//! `server`, `door`, `grpc/`, `ops/`, `metrics`.
+//! Files in reading order: `rpc`, `service/`, `stats`, `audit`, `reply`, `encode`, `error`,
+//! `status`; then `server`, `door`, `grpc/`, `ops/`, `metrics`.
 
 mod audit;
 mod door;
