@@ -11,10 +11,11 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `reply`, `encode`, `error`,
+//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `reply`, `encode`, `error`,
 //! `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
 
 mod answer;
+mod audit;
 mod auth;
 mod door;
 mod encode;
@@ -30,6 +31,7 @@ mod service;
 mod stats;
 mod status;
 
+pub use audit::{Audit, AuditFilter, AuditLine};
 pub use auth::{Auth, AuthError, JwtOptions, TokenOptions};
 pub use door::Offer;
 pub use ops::Access;

@@ -1,7 +1,7 @@
 //! The counters of calls, by etcd's names.
 
 use std::cell::RefCell;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, exponential_buckets,
@@ -134,43 +134,80 @@ pub(crate) fn count_client(kind: &'static str, api_version: Option<&str>) {
     });
 }
 
-/// The counters of one row of the rpc table, all there from the start, as etcd fills them.
+/// The counters of one row of the rpc table. They are shown from the first call on, or before.
 #[derive(Clone)]
 pub(crate) struct RpcMetrics {
-    started: IntCounter,
-    handled: [IntCounter; Code::ALL.len()],
-    received: IntCounter,
-    sent: IntCounter,
+    counters: Arc<Counters>,
+}
+
+struct Counters {
+    labels: [&'static str; 3],
+    started: OnceLock<IntCounter>,
+    handled: [OnceLock<IntCounter>; Code::ALL.len()],
+    received: OnceLock<IntCounter>,
+    sent: OnceLock<IntCounter>,
 }
 
 impl RpcMetrics {
-    pub(crate) fn new(service: &str, method: &str, kind: &str) -> Self {
-        let labels = [kind, service, method];
-        Self {
-            started: STARTED.with_label_values(&labels),
-            handled: Code::ALL
-                .map(|code| HANDLED.with_label_values(&[kind, service, method, code.name()])),
-            received: RECEIVED.with_label_values(&labels),
-            sent: SENT.with_label_values(&labels),
+    pub(crate) fn new(service: &'static str, method: &'static str, kind: &'static str) -> Self {
+        let counters = Counters {
+            labels: [kind, service, method],
+            started: OnceLock::new(),
+            handled: [const { OnceLock::new() }; Code::ALL.len()],
+            received: OnceLock::new(),
+            sent: OnceLock::new(),
+        };
+        Self { counters: Arc::new(counters) }
+    }
+
+    /// Shows all of them before the first call.
+    pub(crate) fn show(&self) {
+        let counters = &*self.counters;
+        counters.started();
+        counters.received();
+        counters.sent();
+        for code in Code::ALL {
+            counters.handled(code);
         }
     }
 
     pub(crate) fn started(&self) {
-        self.started.inc();
+        self.counters.started().inc();
     }
 
     pub(crate) fn handled(&self, code: Code) {
-        self.handled[code as usize].inc();
+        self.counters.handled(code).inc();
     }
 
     pub(crate) fn received(&self, bytes: usize) {
-        self.received.inc();
+        self.counters.received().inc();
         RECEIVED_BYTES.inc_by(bytes as u64);
     }
 
     pub(crate) fn sent(&self, bytes: usize) {
-        self.sent.inc();
+        self.counters.sent().inc();
         SENT_BYTES.inc_by(bytes as u64);
+    }
+}
+
+impl Counters {
+    fn started(&self) -> &IntCounter {
+        self.started.get_or_init(|| STARTED.with_label_values(&self.labels))
+    }
+
+    fn handled(&self, code: Code) -> &IntCounter {
+        self.handled[code as usize].get_or_init(|| {
+            let [kind, service, method] = self.labels;
+            HANDLED.with_label_values(&[kind, service, method, code.name()])
+        })
+    }
+
+    fn received(&self) -> &IntCounter {
+        self.received.get_or_init(|| RECEIVED.with_label_values(&self.labels))
+    }
+
+    fn sent(&self) -> &IntCounter {
+        self.sent.get_or_init(|| SENT.with_label_values(&self.labels))
     }
 }
 

@@ -155,6 +155,11 @@ fn learners(service: &str, method: &str) -> Learners {
     }
 }
 
+/// Lock and Election come later in etcd than what fills its counters.
+pub(crate) fn is_shown_before_calls(service: &str) -> bool {
+    !matches!(service, "v3lockpb.Lock" | "v3electionpb.Election")
+}
+
 /// All rows, found by path (`/etcdserverpb.KV/Put`).
 pub(crate) struct Table {
     rows: HashMap<String, Arc<Rpc>>,
@@ -167,6 +172,9 @@ impl Table {
             .into_iter()
             .map(|(service, method, kind)| {
                 let metrics = RpcMetrics::new(service, method, kind.label());
+                if is_shown_before_calls(service) {
+                    metrics.show();
+                }
                 let learners = learners(service, method);
                 let rpc = Arc::new(Rpc { service, kind, metrics, learners });
                 (format!("/{service}/{method}"), rpc)

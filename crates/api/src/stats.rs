@@ -15,6 +15,7 @@ use proto::etcdserverpb::{
 };
 use tokio::time::Instant;
 
+use crate::audit::Audited;
 use crate::rpc::{Caller, Replies, Requests};
 use crate::service::Services;
 use crate::status::Status;
@@ -80,6 +81,7 @@ impl Watched {
             remote: caller.remote,
             request: request.clone(),
             response: None,
+            outcome: None,
             begun: Instant::now(),
         };
         let outcome = match services.pass(&caller, self.service, self.method).await {
@@ -88,6 +90,9 @@ impl Watched {
         };
         if let Ok(response) = &outcome {
             stats.response = Some(response.clone());
+        }
+        if is_audited(&stats.services) {
+            stats.outcome = Some(outcome.as_ref().map(drop).map_err(Clone::clone));
         }
         outcome
     }
@@ -105,8 +110,61 @@ impl Watched {
         F: Future<Output = Result<(), Status>>,
     {
         let _timer = self.timer(&services);
-        services.pass(&caller, self.service, self.method).await?;
-        handler(services, caller, requests, replies).await
+        let mut audited = AuditedStream::begin(self, &services, &caller);
+        let outcome = match services.pass(&caller, self.service, self.method).await {
+            Ok(()) => handler(services, caller, requests, replies).await,
+            Err(status) => Err(status),
+        };
+        if let Some(audited) = &mut audited {
+            audited.outcome = Some(outcome.clone());
+        }
+        outcome
+    }
+}
+
+fn is_audited(services: &Services) -> bool {
+    services.audit.get().is_some()
+}
+
+/// When something began, by the time of day.
+fn begun_at(services: &Services, took: Duration) -> Duration {
+    services.node.wall_clock().saturating_sub(took)
+}
+
+/// A stream under way that the audit log wants to hear of when it is over.
+struct AuditedStream {
+    watched: &'static Watched,
+    services: Arc<Services>,
+    remote: Option<SocketAddr>,
+    outcome: Option<Result<(), Status>>,
+    begun: Instant,
+}
+
+impl AuditedStream {
+    fn begin(watched: &'static Watched, services: &Arc<Services>, caller: &Caller) -> Option<Self> {
+        is_audited(services).then(|| Self {
+            watched,
+            services: Arc::clone(services),
+            remote: caller.remote,
+            outcome: None,
+            begun: Instant::now(),
+        })
+    }
+}
+
+impl Drop for AuditedStream {
+    fn drop(&mut self) {
+        let Some(audit) = self.services.audit.get() else { return };
+        let took = self.begun.elapsed();
+        audit.note(&Audited {
+            service: self.watched.service,
+            method: self.watched.method,
+            remote: self.remote,
+            request: None,
+            outcome: self.outcome.as_ref(),
+            begun: begun_at(&self.services, took),
+            took,
+        });
     }
 }
 
@@ -118,6 +176,8 @@ struct Stats {
     remote: Option<SocketAddr>,
     request: Bytes,
     response: Option<Bytes>,
+    /// For the audit log, where there is one.
+    outcome: Option<Result<(), Status>>,
     begun: Instant,
 }
 
@@ -127,6 +187,17 @@ impl Drop for Stats {
         let slow = took > self.services.limits.warning_unary_duration;
         if slow || tracing::enabled!(tracing::Level::DEBUG) {
             self.tell(took, slow);
+        }
+        if let Some(audit) = self.services.audit.get() {
+            audit.note(&Audited {
+                service: self.watched.service,
+                method: self.watched.method,
+                remote: self.remote,
+                request: Some(&self.request),
+                outcome: self.outcome.as_ref(),
+                begun: begun_at(&self.services, took),
+                took,
+            });
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::Message;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{self, AlarmMember, AlarmRequest, RangeRequest};
+use proto::{v3electionpb, v3lockpb};
 use tokio::runtime::Runtime;
 
 use crate::grpc::{Grpc, Status};
@@ -19,15 +20,30 @@ pub trait Rpc: Message {
 }
 
 macro_rules! rpcs {
-    ($($path:literal $request:ident => $reply:ident;)*) => {
-        $(impl Rpc for etcdserverpb::$request {
-            type Reply = etcdserverpb::$reply;
-            const PATH: &str = concat!("/etcdserverpb.", $path);
+    ($package:ident; $($path:literal $request:ident => $reply:ident;)*) => {
+        $(impl Rpc for $package::$request {
+            type Reply = $package::$reply;
+            const PATH: &str = concat!("/", stringify!($package), ".", $path);
         })*
     };
 }
 
 rpcs! {
+    v3lockpb;
+    "Lock/Lock" LockRequest => LockResponse;
+    "Lock/Unlock" UnlockRequest => UnlockResponse;
+}
+
+rpcs! {
+    v3electionpb;
+    "Election/Campaign" CampaignRequest => CampaignResponse;
+    "Election/Proclaim" ProclaimRequest => ProclaimResponse;
+    "Election/Leader" LeaderRequest => LeaderResponse;
+    "Election/Resign" ResignRequest => ResignResponse;
+}
+
+rpcs! {
+    etcdserverpb;
     "KV/Range" RangeRequest => RangeResponse;
     "KV/Put" PutRequest => PutResponse;
     "KV/DeleteRange" DeleteRangeRequest => DeleteRangeResponse;
@@ -76,6 +92,8 @@ pub mod streams {
     pub const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
     /// One request, many replies.
     pub const RANGE_STREAM: &str = "/etcdserverpb.KV/RangeStream";
+    /// One request, many replies.
+    pub const OBSERVE: &str = "/v3electionpb.Election/Observe";
     /// One request, many replies.
     pub const SNAPSHOT: &str = "/etcdserverpb.Maintenance/Snapshot";
 }

@@ -44,6 +44,7 @@ mod receive;
 mod running;
 mod sizes;
 mod snapshot;
+mod space;
 mod standing;
 mod stepped;
 mod tally;

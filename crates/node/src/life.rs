@@ -190,6 +190,7 @@ pub(crate) fn quota_set(asked: i64, limit: Option<u64>) {
         tracing::info!("quota-name" = name, "quota-size-bytes" = bytes, "disabled backend quota");
         return;
     };
+    warn_of_large_quota(name, limit);
     let size = humane_bytes(limit);
     if asked == 0 {
         tracing::info!(
@@ -206,6 +207,33 @@ pub(crate) fn quota_set(asked: i64, limit: Option<u64>) {
             "enabled backend quota"
         );
     }
+}
+
+/// A member may hold more than this, but etcd's makers would not.
+const LARGEST_QUOTA_BYTES: u64 = 8 << 30;
+
+fn warn_of_large_quota(name: &str, limit: u64) {
+    if limit > LARGEST_QUOTA_BYTES {
+        tracing::warn!(
+            "quota-name" = name,
+            "quota-size-bytes" = limit,
+            "quota-size" = humane_bytes(limit),
+            "quota-maximum-size-bytes" = LARGEST_QUOTA_BYTES,
+            "quota-maximum-size" = humane_bytes(LARGEST_QUOTA_BYTES),
+            "quota exceeds the maximum value"
+        );
+    }
+}
+
+/// An entry was applied that there was no room for.
+pub(crate) fn quota_exceeded(limit: Option<u64>) {
+    let limit = limit.unwrap_or(0);
+    tracing::warn!(
+        "quota-size-bytes" = limit,
+        "quota-size" = humane_bytes(limit),
+        error = "etcdserver: no space",
+        "message exceeded backend quota; raising alarm"
+    );
 }
 
 /// History is about to go by itself.

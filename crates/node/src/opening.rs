@@ -9,10 +9,6 @@ use state::{QuotaBytes, State};
 
 use crate::{Fatal, Options, World};
 
-/// Memory for recent events, from which watchers catch up that fell a little behind. Who is
-/// further behind reads from the db file.
-const WATCH_RING_BYTES: usize = 2 << 20;
-
 /// What a db file is opened with.
 #[derive(Debug, Clone)]
 pub(crate) struct Opening {
@@ -36,7 +32,10 @@ impl Opening {
                 max_learners: options.max_learners,
                 persist_checkpoints: options.has("LeaseCheckpointPersist"),
                 quota: QuotaBytes::from_flag(options.quota_bytes),
-                watch: WatchOptions { ring_bytes: WATCH_RING_BYTES, ..WatchOptions::default() },
+                watch: WatchOptions {
+                    ring_bytes: options.recent_events_bytes,
+                    ..WatchOptions::default()
+                },
                 store: mvcc::Options { value_budget_bytes: options.value_budget_bytes },
             },
         }

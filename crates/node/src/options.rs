@@ -74,6 +74,10 @@ pub struct Options {
     pub page_cache_bytes: usize,
     /// `--auth-token-ttl`; `None` where `--auth-token` asks for another kind than simple ones.
     pub simple_token_ttl: Option<Duration>,
+    /// How many bytes of recent events are held in memory, for watchers that fell a little behind.
+    pub recent_events_bytes: usize,
+    /// Whether this member takes its NOSPACE alarm back when there is space again.
+    pub disarm_when_space: bool,
 }
 
 /// How a member begins. Once it has a log, that says who it is.

@@ -167,6 +167,7 @@ impl Running {
             self.node.watch_corruption(corrupt_check_interval),
             self.node.watch_compaction_hashes(compact_hash_check_interval),
             self.node.watch_tokens(),
+            self.node.watch_space(self.options.disarm_when_space),
         );
     }
 

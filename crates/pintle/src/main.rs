@@ -15,10 +15,11 @@
 //! What it never knows: how anything is done that a crate below does.
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
-//! `bootstrap/`, `notify`, `signals`, `version`, `wire`.
+//! `bootstrap/`, `audit`, `notify`, `signals`, `version`, `wire`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
+mod audit;
 mod bootstrap;
 mod certificates;
 mod config;

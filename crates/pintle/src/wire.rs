@@ -8,6 +8,7 @@ use env::{RealClock, RealDisk};
 use net::{LocalAddress, Url};
 use node::{Bootstrap, Running, World};
 
+use crate::audit;
 use crate::config::{self, Config};
 use crate::doors::{Doors, texts};
 use crate::logging::{Line, Logger};
@@ -15,10 +16,6 @@ use crate::notify;
 use crate::run::Ended;
 use crate::signals::Signals;
 
-/// Memory for db pages. Newest values are held beside it, so only history is read through it.
-const PAGE_CACHE_BYTES: usize = 12 << 20;
-/// Memory for newest values; what does not fit is read from the db file.
-const VALUE_BUDGET_BYTES: usize = 1 << 30;
 /// How long calls under way may take to end when the member stops, beside two elections.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -40,6 +37,7 @@ pub(crate) fn run_member(
     let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config), auth);
+    let audit = audit::open(config, &services)?;
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
@@ -64,6 +62,7 @@ pub(crate) fn run_member(
     transport.stop();
     tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
+    drop(audit);
     let stopped = running.stop();
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;
@@ -158,6 +157,8 @@ fn limits(config: &Config) -> api::Limits {
         watch_progress_interval: config.watch_progress_notify_interval,
         warning_unary_duration: config.warning_unary_request_duration,
         extensive_metrics: config.http.extensive_metrics,
+        go_metrics: config.own.go_metrics,
+        pprof: config.http.pprof,
         stop_serving_on_defrag: config.feature_gates.enabled("StopGRPCServiceOnDefrag"),
         keepalive: config.keepalive,
     }
@@ -208,8 +209,11 @@ fn options(config: &Config, bootstrap: Option<Bootstrap>) -> node::Options {
         warning_apply_duration: config.warning_apply_duration,
         features: features(config),
         no_fsync: config.storage.unsafe_no_fsync,
-        value_budget_bytes: VALUE_BUDGET_BYTES,
-        page_cache_bytes: PAGE_CACHE_BYTES,
+        value_budget_bytes: size(config.own.value_memory_bytes),
+        // Newest values are held beside it, so only history is read through it.
+        page_cache_bytes: size(config.own.page_cache_bytes),
+        recent_events_bytes: size(config.own.recent_events_bytes),
+        disarm_when_space: config.own.alarm_auto_disarm,
         simple_token_ttl: config.auth.simple_token_ttl(),
     }
 }

@@ -128,7 +128,7 @@ impl Views {
     }
 
     /// Live bytes of the db file, and what waits to be written to it.
-    fn used_bytes(&self) -> u64 {
+    pub fn used_bytes(&self) -> u64 {
         self.backend.db().size_in_use() + self.backend.pending().bytes as u64
     }
 

@@ -41,6 +41,8 @@ impl World {
             warning_unary_duration: Duration::from_secs(600),
             extensive_metrics: false,
             stop_serving_on_defrag: false,
+            go_metrics: false,
+            pprof: false,
             keepalive: Keepalive::default(),
         };
         let auth = Auth::new(TokenOptions::Simple, 4, true).expect("there is nothing to read");

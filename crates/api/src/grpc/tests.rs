@@ -14,11 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::Notify;
 
 use super::{Opening, message, serve};
-use crate::{Access, Auth, TokenOptions};
 use crate::door::{Offer, Via};
 use crate::rpc::{self, Caller, Kind, Replies, Requests, Table};
 use crate::service::{Keepalive, Limits, Services};
 use crate::status::{Code, Status};
+use crate::{Access, Auth, TokenOptions};
 
 const MESSAGE_LIMIT: usize = 8 << 20;
 
@@ -140,6 +140,8 @@ pub(crate) fn options() -> node::Options {
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
         simple_token_ttl: Some(Duration::from_secs(300)),
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 
@@ -151,14 +153,17 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
         watch_progress_interval: Duration::from_secs(600),
         warning_unary_duration: Duration::from_secs(600),
         extensive_metrics: false,
+        go_metrics: false,
+        pprof: false,
         stop_serving_on_defrag: false,
         keepalive,
     };
     let stop = tokio::sync::watch::Sender::new(false);
     let serving = tokio::sync::watch::Sender::new(true);
     let (node, table, access) = (node(), table(), Access::default());
+    let audit = std::sync::OnceLock::new();
     let auth = Auth::new(TokenOptions::Simple, 4, false).expect("there is nothing to read");
-    Arc::new(Services { node, table, limits, access, auth, serving, stop })
+    Arc::new(Services { node, table, limits, access, auth, audit, serving, stop })
 }
 
 struct Client {

@@ -1,9 +1,11 @@
 //! The plain HTTP: health, version, metrics.
 
 mod access;
+mod go;
 mod health;
 mod metrics;
 mod path;
+mod pprof;
 mod process;
 mod vars;
 
@@ -65,14 +67,23 @@ async fn own(services: &Arc<Services>, request: &request::Parts) -> Response<Byt
     match request.uri.path() {
         "/version" => get_only(request, async { version(services) }).await,
         "/debug/vars" => get_only(request, async { vars::answer(services) }).await,
-        _ => checks(services, request).await,
+        path => match profile(services, request, path) {
+            Some(answer) => answer,
+            None => checks(services, request).await,
+        },
     }
+}
+
+/// Behind its switch, what is asked of Go's profiler.
+fn profile(services: &Services, request: &request::Parts, path: &str) -> Option<Response<Bytes>> {
+    let path = path.strip_prefix("/debug/pprof/").filter(|_| services.limits.pprof)?;
+    pprof::answer(path, request.uri.query().unwrap_or_default())
 }
 
 /// What metrics listeners answer, too.
 async fn checks(services: &Arc<Services>, request: &request::Parts) -> Response<Bytes> {
     match request.uri.path() {
-        "/metrics" => metrics::answer(services),
+        "/metrics" => metrics::answer(services, request),
         "/health" => get_only(request, health::health(services, request)).await,
         path => match health::Probe::of(path) {
             Some(probe) => get_only(request, probe.answer(services, request)).await,

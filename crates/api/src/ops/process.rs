@@ -115,6 +115,32 @@ pub(super) fn refresh() {
     }
 }
 
+/// What the process holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Memory {
+    pub(super) resident_bytes: u64,
+    /// Of these what lies in no file: heap and stacks.
+    pub(super) anonymous_bytes: u64,
+    pub(super) threads: u64,
+}
+
+pub(super) fn memory() -> Memory {
+    memory_of(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+fn memory_of(status: &str) -> Memory {
+    let number = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()
+    };
+    let kilobytes = |name| number(name).unwrap_or(0).saturating_mul(1024);
+    Memory {
+        resident_bytes: kilobytes("VmRSS:"),
+        anonymous_bytes: kilobytes("RssAnon:"),
+        threads: number("Threads:").unwrap_or(0),
+    }
+}
+
 fn read_stat(process: &Process, stat: &str) {
     // The second field is a name in parentheses that may hold spaces.
     let fields: Vec<f64> = stat
@@ -153,7 +179,7 @@ fn octets(counted: &str, name: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{limit, octets};
+    use super::{Memory, limit, memory_of, octets};
 
     #[test]
     fn the_files_of_the_system_are_read() {
@@ -166,5 +192,9 @@ mod tests {
             "TcpExt: A B\nTcpExt: 1 2\nIpExt: InNoRoutes InOctets OutOctets\nIpExt: 0 17 4\n";
         assert_eq!(octets(counted, "InOctets"), Some(17.0));
         assert_eq!(octets(counted, "OutOctets"), Some(4.0));
+        let status = "VmRSS:\t    7 kB\nRssAnon:\t    5 kB\nThreads:\t3\n";
+        let memory = Memory { resident_bytes: 7168, anonymous_bytes: 5120, threads: 3 };
+        assert_eq!(memory_of(status), memory);
+        assert_eq!(memory_of(""), Memory::default());
     }
 }

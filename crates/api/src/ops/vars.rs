@@ -4,21 +4,35 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::typed;
+use super::{process, typed};
 use crate::service::Services;
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// All but `memstats`, which tells of Go's memory.
 pub(super) fn answer(services: &Services) -> Response<Bytes> {
     let arguments: Vec<String> = std::env::args().collect();
     let facts = [
         ("cmdline", json!(arguments)),
         ("file_descriptor_limit", json!(net::descriptor_limit())),
+        ("memstats", memstats()),
         ("raft.status", raft_status(services)),
     ];
     let lines: Vec<String> = facts.iter().map(|(key, fact)| format!("\"{key}\": {fact}")).collect();
     typed(StatusCode::OK, JSON, format!("{{\n{}\n}}\n", lines.join(",\n")))
+}
+
+/// Of what Go tells of its memory, what there is here: heap and stacks are told as the heap, and
+/// nothing is ever collected.
+fn memstats() -> Value {
+    let memory = process::memory();
+    json!({
+        "Alloc": memory.anonymous_bytes,
+        "HeapAlloc": memory.anonymous_bytes,
+        "HeapInuse": memory.anonymous_bytes,
+        "HeapSys": memory.anonymous_bytes,
+        "NumGC": 0,
+        "Sys": memory.resident_bytes,
+    })
 }
 
 fn raft_status(services: &Services) -> Value {

@@ -2,26 +2,30 @@
 
 mod auth;
 mod checks;
+mod claim;
 mod cluster;
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use node::Node;
 use proto::Message;
 
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
-use crate::{error, metrics, ops, stats};
+use crate::{error, metrics, ops, rpc, stats};
 
 /// What clients may ask for at most.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,10 @@ pub struct Limits {
     pub warning_unary_duration: Duration,
     /// `--metrics=extensive`: how long calls take is counted.
     pub extensive_metrics: bool,
+    /// `--experimental-go-metrics`: stand-ins for what Go's runtime counts.
+    pub go_metrics: bool,
+    /// `--enable-pprof`.
+    pub pprof: bool,
     /// The feature gate `StopGRPCServiceOnDefrag`.
     pub stop_serving_on_defrag: bool,
     /// How connections are kept alive, and how often clients may ask whether they are.
@@ -83,6 +91,8 @@ pub struct Services {
     pub(crate) limits: Limits,
     pub(crate) access: Access,
     pub(crate) auth: Auth,
+    /// The audit log, where there is one.
+    pub(crate) audit: OnceLock<Audit>,
     /// Whether the health service says that calls are answered.
     pub(crate) serving: tokio::sync::watch::Sender<bool>,
     /// Raised when the member goes down.
@@ -97,12 +107,19 @@ impl Services {
         let rows = rows();
         if limits.extensive_metrics {
             rows.iter()
+                .filter(|(service, ..)| rpc::is_shown_before_calls(service))
                 .for_each(|(service, method, kind)| stats::show(kind.label(), service, method));
         }
         let stop = tokio::sync::watch::Sender::new(false);
         let serving = tokio::sync::watch::Sender::new(true);
+        let audit = OnceLock::new();
         let table = Table::new(rows);
-        Arc::new(Self { node, table, limits, access, auth, serving, stop })
+        Arc::new(Self { node, table, limits, access, auth, audit, serving, stop })
+    }
+
+    /// Has calls leave their lines in an audit log from now on. A second one is not taken.
+    pub fn audit(&self, audit: Audit) {
+        let _ = self.audit.set(audit);
     }
 
     /// Tells that the member is ready.
@@ -161,6 +178,8 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
     const MAINTENANCE: &str = "etcdserverpb.Maintenance";
     const AUTH: &str = "etcdserverpb.Auth";
     const HEALTH: &str = "grpc.health.v1.Health";
+    const LOCK: &str = "v3lockpb.Lock";
+    const ELECTION: &str = "v3electionpb.Election";
     vec![
         unary!(KV, "Range", kv::range),
         streaming!(ServerStream, "server_stream", KV, "RangeStream", kv::range_stream),
@@ -207,6 +226,13 @@ fn rows() -> Vec<(&'static str, &'static str, Kind)> {
         unary!(HEALTH, "Check", health::check),
         unary!(HEALTH, "List", health::list),
         streaming!(ServerStream, "server_stream", HEALTH, "Watch", health::watch),
+        unary!(LOCK, "Lock", lock::lock),
+        unary!(LOCK, "Unlock", lock::unlock),
+        unary!(ELECTION, "Campaign", election::campaign),
+        unary!(ELECTION, "Proclaim", election::proclaim),
+        unary!(ELECTION, "Leader", election::leader),
+        streaming!(ServerStream, "server_stream", ELECTION, "Observe", election::observe),
+        unary!(ELECTION, "Resign", election::resign),
     ]
 }
 

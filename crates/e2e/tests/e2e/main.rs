@@ -1,5 +1,6 @@
 //! End-to-end suites against real binaries; see the crate's own words for the variables.
 
+mod audit;
 mod auth;
 mod bad;
 mod both;
@@ -8,16 +9,19 @@ mod cluster;
 mod differential;
 mod downgrade;
 mod edges;
+mod election;
 mod gateway;
 mod handover;
 mod headers;
 mod http;
 mod kill;
 mod lease;
+mod lock;
 mod log;
 mod luck;
 mod metrics;
 mod options;
+mod quota;
 mod replay;
 mod snapshot;
 mod tls;

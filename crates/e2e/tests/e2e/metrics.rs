@@ -1,8 +1,9 @@
 //! What is counted is counted under etcd's names: `/metrics` of both, family by family.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read as _, Write as _};
 
-use e2e::{Client, Member, Scratch, Server};
+use e2e::{Client, Cluster, Member, Scratch, Server};
 use proto::etcdserverpb::request_op::Request as Op;
 use proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest,
@@ -150,4 +151,126 @@ fn labelled(line: &str) -> Option<(&str, Vec<(&str, &str)>)> {
     let (labels, _) = rest.split_once('}')?;
     let labels = labels.split(',').filter_map(|label| label.split_once('='));
     Some((name, labels.map(|(name, value)| (name, value.trim_matches('"'))).collect()))
+}
+
+/// Flags that show everything.
+const ALL: [&str; 2] = ["--unsafe-no-fsync", "--metrics=extensive"];
+
+/// Lines of a table of data, as words.
+fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
+    let lines = table.lines().filter(|line| !line.starts_with('#'));
+    lines.map(|line| line.split_whitespace().collect())
+}
+
+/// A member of three that was read from, written to and asked how it is, and whose neighbour was
+/// away for a while.
+fn shown_in_a_cluster(pintle: &Server) -> String {
+    let mut cluster = Cluster::start("metrics", &[pintle, pintle, pintle], &ALL).unwrap();
+    let leader = cluster.wait_for_leader().unwrap();
+    let other = (leader + 1) % 3;
+    cluster.kill(other).unwrap();
+    let put = || PutRequest { key: "a".into(), ..Default::default() };
+    cluster.call(leader, &put()).unwrap();
+    cluster.call(leader, &RangeRequest { key: "a".into(), ..Default::default() }).unwrap();
+    cluster.member(leader).get("/readyz").unwrap();
+    let wanted = ["etcd_network_peer_sent_failures_total{", "etcd_network_peer_round_trip_time_"];
+    let found = e2e::until(std::time::Duration::from_secs(30), || {
+        cluster.call(leader, &put()).unwrap();
+        let (_, metrics) = cluster.member(leader).get("/metrics").unwrap();
+        wanted.iter().all(|name| metrics.contains(name)).then_some(metrics)
+    });
+    found.unwrap_or_else(|| cluster.member(leader).get("/metrics").unwrap().1)
+}
+
+#[test]
+fn names_types_and_labels_are_those_of_the_list_and_boards_and_alerts_find_all_that_they_ask_for() {
+    let Some(pintle) = Server::pintle() else { return };
+    let metrics = shown_in_a_cluster(&pintle);
+    let shown = families(&metrics);
+    for row in rows(include_str!("metrics/families.txt")) {
+        let [name, kind, labels, when] = row[..] else { panic!("{row:?}") };
+        let Some(family) = shown.get(name) else {
+            assert!(when == "counted" || when == "never", "{name} is not there");
+            continue;
+        };
+        assert_ne!(when, "never", "{name} is there after all");
+        assert_eq!(family.kind, kind, "{name}");
+        let found: Vec<_> = family.labels.iter().map(String::as_str).collect();
+        assert_eq!(found.join(","), labels.trim_start_matches('-'), "{name}");
+    }
+    let missing: Vec<_> = rows(include_str!("metrics/uses.txt"))
+        .filter(|row| !metrics.lines().any(|line| answers(line, row)))
+        .collect();
+    assert!(missing.is_empty(), "nothing is shown for {missing:?}");
+}
+
+/// Whether a sample has the name, and the labels with these values or any.
+fn answers(line: &str, wanted: &[&str]) -> bool {
+    let (name, labels) =
+        labelled(line).unwrap_or_else(|| (line.split(' ').next().unwrap_or_default(), Vec::new()));
+    name == wanted[0]
+        && wanted[1..].iter().all(|wanted| {
+            let (label, value) = wanted.split_once('=').unwrap_or((wanted, ""));
+            labels
+                .iter()
+                .any(|(name, found)| *name == label && (value.is_empty() || *found == value))
+        })
+}
+
+/// GET with a header: head and body.
+fn scrape(member: &Member, header: &str) -> (String, Vec<u8>) {
+    let mut stream = std::net::TcpStream::connect(member.address()).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: localhost\r\n{header}\r\n").unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap().to_ascii_lowercase();
+    (head, answer.split_off(end + 4))
+}
+
+#[test]
+fn who_reads_gzip_gets_it() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    for server in [&pintle, &etcd] {
+        let scratch = Scratch::new("metrics");
+        let member = Member::start(server, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
+        for (header, compressed) in [
+            ("", false),
+            ("Accept-Encoding: gzip\r\n", true),
+            ("Accept-Encoding: deflate, gzip;q=0.5\r\n", true),
+            ("Accept-Encoding: gzip;q=0\r\n", false),
+            ("Accept-Encoding: br\r\n", false),
+        ] {
+            let (head, body) = scrape(&member, header);
+            let says = head.contains("content-encoding: gzip");
+            assert_eq!(says, compressed, "{}, {header}: {head}", server.name);
+            assert_eq!(body.starts_with(&[0x1f, 0x8b]), compressed, "{}, {header}", server.name);
+        }
+    }
+}
+
+#[test]
+fn what_go_says_of_itself_is_stood_in_for_where_that_is_wanted() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let [ours, theirs] = [&pintle, &etcd].map(|server| {
+        let scratch = Scratch::new("metrics");
+        let flags: &[&str] = match server.name {
+            "pintle" => &["--experimental-go-metrics", "--enable-pprof"],
+            _ => &["--enable-pprof"],
+        };
+        let member = Member::start(server, scratch.path(), flags).unwrap();
+        assert_eq!(member.get("/debug/pprof/goroutine?debug=1").unwrap().0, 200);
+        assert_eq!(member.get("/debug/pprof/nothing").unwrap().0, 404);
+        let (_, cmdline) = member.get("/debug/pprof/cmdline").unwrap();
+        assert!(cmdline.contains("\0--enable-pprof"), "{cmdline:?}");
+        let (_, metrics) = member.get("/metrics").unwrap();
+        let of_go = |name: &String| name.starts_with("go_") || name == "etcd_server_go_version";
+        let kept = families(&metrics).into_iter().filter(|(name, _)| of_go(name));
+        kept.map(|(name, family)| (name, (family.kind, family.labels))).collect::<BTreeMap<_, _>>()
+    });
+    for (name, family) in &theirs {
+        assert_eq!(ours.get(name), Some(family), "{name}");
+    }
+    assert!(theirs.len() > 20, "{theirs:?}");
 }

@@ -207,7 +207,7 @@ impl Drive {
     }
 
     pub(super) fn raise_no_space(&mut self) {
-        tracing::warn!("message exceeded backend quota; raising alarm");
+        life::quota_exceeded(self.parts.state.views().quota().limit());
         self.propose_own(InternalRaftRequest {
             alarm: Some(no_space_alarm(self.parts.who.member_id)),
             ..Default::default()

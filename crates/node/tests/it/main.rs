@@ -57,6 +57,8 @@ fn options(data_dir: &Path) -> Options {
         value_budget_bytes: 1 << 20,
         page_cache_bytes: 1 << 20,
         simple_token_ttl: Some(Duration::from_secs(300)),
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use net::{InitialCluster, SocketOptions, Url};
 
+use crate::logging::Rotation;
 use crate::options::gates::FeatureGates;
 use crate::options::{Settings, Source};
 
@@ -53,6 +54,29 @@ pub(crate) struct Config {
     /// A request that takes longer is logged.
     pub(crate) warning_unary_request_duration: Duration,
     pub(crate) feature_gates: FeatureGates,
+    pub(crate) own: Own,
+}
+
+/// A file with a line for each call.
+#[derive(Debug, Clone)]
+pub(crate) struct AuditLog {
+    pub(crate) path: PathBuf,
+    pub(crate) methods: Vec<String>,
+    pub(crate) prefixes: Vec<String>,
+    pub(crate) rotation: Rotation,
+}
+
+/// What etcd has no options for.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    pub(crate) audit_log: Option<AuditLog>,
+    /// A NOSPACE alarm of this member goes by itself.
+    pub(crate) alarm_auto_disarm: bool,
+    /// Stand-ins for the metrics of Go's runtime.
+    pub(crate) go_metrics: bool,
+    pub(crate) value_memory_bytes: u64,
+    pub(crate) page_cache_bytes: u64,
+    pub(crate) recent_events_bytes: u64,
 }
 
 /// Where to listen.
@@ -210,6 +234,7 @@ pub(crate) struct Http {
     pub(crate) enable_grpc_gateway: bool,
     /// `--metrics=extensive`.
     pub(crate) extensive_metrics: bool,
+    pub(crate) pprof: bool,
     /// `*` stands for all.
     pub(crate) cors: Vec<String>,
     /// `*` stands for all.
@@ -249,6 +274,7 @@ impl Config {
                 Duration::from_millis(300),
             ),
             feature_gates: settings.gates("feature-gates"),
+            own: own(settings)?,
             name,
         })
     }
@@ -464,10 +490,35 @@ fn checks(settings: &Settings) -> Checks {
     }
 }
 
+fn audit_log(settings: &Settings) -> Result<Option<AuditLog>, String> {
+    let path = settings.text("experimental-audit-log");
+    if path.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(AuditLog {
+        path: path.into(),
+        methods: settings.list("experimental-audit-log-methods"),
+        prefixes: settings.list("experimental-audit-log-prefixes"),
+        rotation: Rotation::read(&settings.text("experimental-audit-log-rotation-json"))?,
+    }))
+}
+
+fn own(settings: &Settings) -> Result<Own, String> {
+    Ok(Own {
+        audit_log: audit_log(settings)?,
+        alarm_auto_disarm: settings.flag("experimental-alarm-auto-disarm"),
+        go_metrics: settings.flag("experimental-go-metrics"),
+        value_memory_bytes: settings.uint("experimental-value-memory-bytes"),
+        page_cache_bytes: settings.uint("experimental-page-cache-bytes"),
+        recent_events_bytes: settings.uint("experimental-recent-events-bytes"),
+    })
+}
+
 fn http(settings: &Settings) -> Http {
     Http {
         enable_grpc_gateway: settings.flag("enable-grpc-gateway"),
         extensive_metrics: settings.text("metrics") == "extensive",
+        pprof: settings.flag("enable-pprof"),
         cors: settings.list("cors"),
         host_whitelist: settings.list("host-whitelist"),
     }

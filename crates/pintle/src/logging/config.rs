@@ -69,22 +69,27 @@ fn rotation(outputs: &[String], json: &str) -> Result<Rotation, String> {
                     defined"
             .to_owned());
     }
-    let given: Json = serde_json::from_str(json).map_err(|error| {
-        let reason = match error.classify() {
-            Category::Eof => "unexpected end of JSON input".to_owned(),
-            _ => error.to_string(),
-        };
-        format!("improperly formatted log rotation config: {reason}")
-    })?;
-    if truth(&given, "compress")? {
-        return Err("--log-rotation-config-json: compress is not built yet in pintle".to_owned());
+    Rotation::read(json)
+}
+
+impl Rotation {
+    /// Reads the JSON object of the options.
+    pub(crate) fn read(json: &str) -> Result<Rotation, String> {
+        let given: Json = serde_json::from_str(json).map_err(|error| {
+            let reason = match error.classify() {
+                Category::Eof => "unexpected end of JSON input".to_owned(),
+                _ => error.to_string(),
+            };
+            format!("improperly formatted log rotation config: {reason}")
+        })?;
+        Ok(Rotation {
+            max_size_megabytes: natural(&given, "maxsize")?,
+            max_age_days: natural(&given, "maxage")?,
+            max_backups: usize::try_from(natural(&given, "maxbackups")?).unwrap_or(usize::MAX),
+            local_time: truth(&given, "localtime")?,
+            compress: truth(&given, "compress")?,
+        })
     }
-    Ok(Rotation {
-        max_size_megabytes: natural(&given, "maxsize")?,
-        max_age_days: natural(&given, "maxage")?,
-        max_backups: usize::try_from(natural(&given, "maxbackups")?).unwrap_or(usize::MAX),
-        local_time: truth(&given, "localtime")?,
-    })
 }
 
 /// A number of the object; what the lumberjack library takes a negative one for, is zero.

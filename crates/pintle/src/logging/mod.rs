@@ -33,6 +33,7 @@ use env::Clock;
 pub(crate) use config::LogConfig;
 pub(crate) use level::Level;
 pub(crate) use line::{Format, Line};
+pub(crate) use rotation::{RotatingFile, Rotation};
 
 use line::Head;
 use output::Outputs;

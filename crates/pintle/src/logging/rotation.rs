@@ -6,13 +6,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use env::Clock;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+/// What the names of compressed files end with.
+const COMPRESSED: &str = ".gz";
 const MEGABYTE: u64 = 1024 * 1024;
 const DEFAULT_MEGABYTES: u64 = 100;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,24 +35,28 @@ pub(crate) struct Rotation {
     pub(crate) max_backups: usize,
     /// Local time in the names of old files, in place of UTC.
     pub(crate) local_time: bool,
+    /// Old files are compressed by gzip.
+    pub(crate) compress: bool,
 }
 
 /// The file that is written, and what it needs to begin the next.
 #[derive(Debug)]
-pub(super) struct RotatingFile {
+pub(crate) struct RotatingFile {
     path: PathBuf,
     rotation: Rotation,
     clock: Arc<dyn Clock>,
     open: Option<(File, u64)>,
+    /// Compresses old files. One at a time; the next rotation finds what this one leaves.
+    mill: Option<JoinHandle<()>>,
 }
 
 impl RotatingFile {
-    pub(super) fn new(path: impl Into<PathBuf>, rotation: Rotation, clock: Arc<dyn Clock>) -> Self {
-        RotatingFile { path: path.into(), rotation, clock, open: None }
+    pub(crate) fn new(path: impl Into<PathBuf>, rotation: Rotation, clock: Arc<dyn Clock>) -> Self {
+        RotatingFile { path: path.into(), rotation, clock, open: None, mill: None }
     }
 
     /// Appends a line, in a new file when the old one has no room for it.
-    pub(super) fn write(&mut self, line: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, line: &[u8]) -> io::Result<()> {
         let length = line.len() as u64;
         let (mut file, size) = match self.open.take() {
             Some(open) => open,
@@ -82,7 +91,7 @@ impl RotatingFile {
         Ok((file, size))
     }
 
-    fn rotate(&self) -> io::Result<File> {
+    fn rotate(&mut self) -> io::Result<File> {
         let now = self.clock.unix();
         let permissions = fs::metadata(&self.path)?.permissions();
         fs::rename(&self.path, self.backup_path(now))?;
@@ -90,7 +99,27 @@ impl RotatingFile {
         file.set_permissions(permissions)?;
         // What could not be removed now will be found again next time.
         let _ = self.remove_old(now);
+        if self.rotation.compress {
+            let _ = self.compress_old();
+        }
         Ok(file)
+    }
+
+    /// Has the old files compressed that are not yet, on a thread aside: who logs does not wait.
+    fn compress_old(&mut self) -> io::Result<()> {
+        if self.mill.as_ref().is_some_and(|mill| !mill.is_finished()) {
+            return Ok(());
+        }
+        let plain = self.backups()?.into_iter().map(|(_, path)| path);
+        let plain: Vec<_> = plain.filter(|path| !is_compressed(path)).collect();
+        let mill = std::thread::Builder::new().name("log-mill".to_owned());
+        // What could not be compressed stays as it is, and will be found again next time.
+        self.mill = Some(mill.spawn(move || {
+            for path in plain {
+                let _ = compress(&path);
+            }
+        })?);
+        Ok(())
     }
 
     fn zone(&self) -> TimeZone {
@@ -143,6 +172,7 @@ impl RotatingFile {
             let name = entry.file_name();
             let time = name
                 .to_str()
+                .map(|name| name.strip_suffix(COMPRESSED).unwrap_or(name))
                 .and_then(|name| name.strip_prefix(&prefix)?.strip_suffix(&extension))
                 .and_then(|time| self.time_of(time));
             if let Some(time) = time {
@@ -161,6 +191,38 @@ impl RotatingFile {
         let instant = local.to_zoned(self.zone()).ok()?.timestamp();
         let seconds = u64::try_from(instant.as_second()).ok()?;
         Some(Duration::from_secs(seconds) + Duration::from_millis(milliseconds.parse().ok()?))
+    }
+}
+
+impl Drop for RotatingFile {
+    fn drop(&mut self) {
+        if let Some(mill) = self.mill.take() {
+            // A thread that panics has ended the process.
+            let _ = mill.join();
+        }
+    }
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(COMPRESSED)
+}
+
+/// Puts a compressed file in the place of a plain one, of the same rights.
+fn compress(path: &Path) -> io::Result<()> {
+    let mut plain = File::open(path)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(COMPRESSED);
+    let target = PathBuf::from(name);
+    let done = private().write(true).create(true).truncate(true).open(&target).and_then(|file| {
+        file.set_permissions(plain.metadata()?.permissions())?;
+        let mut gzip = GzEncoder::new(file, Compression::default());
+        io::copy(&mut plain, &mut gzip)?;
+        gzip.finish()?.sync_all()
+    });
+    match done {
+        Ok(()) => fs::remove_file(path),
+        // A half of it is no use to anybody.
+        Err(error) => fs::remove_file(target).and(Err(error)),
     }
 }
 

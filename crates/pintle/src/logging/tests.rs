@@ -282,7 +282,7 @@ fn a_grown_file_is_put_aside_and_old_ones_go() {
     let clock = ManualClock::default();
     clock.advance(UNIX);
     let rotation =
-        Rotation { max_size_megabytes: 1, max_backups: 2, max_age_days: 3, local_time: false };
+        Rotation { max_size_megabytes: 1, max_backups: 2, max_age_days: 3, ..Rotation::default() };
     let path = directory.join("etcd.log");
     let mut file = RotatingFile::new(&path, rotation, Arc::new(clock.clone()));
     std::fs::write(directory.join("etcd-2026-notes.log"), b"not ours").expect("writes");
@@ -315,5 +315,30 @@ fn a_grown_file_is_put_aside_and_old_ones_go() {
     let length = std::fs::metadata(&path).expect("is there").len();
     assert_eq!(length, half.len() as u64);
     assert_eq!(clock.now(), clock.unix());
+    std::fs::remove_dir_all(directory).expect("can be removed");
+}
+
+#[test]
+fn old_files_are_compressed_and_counted_all_the_same() {
+    use std::io::Read as _;
+    let directory = directory("compression");
+    let clock = ManualClock::default();
+    clock.advance(UNIX);
+    let rotation =
+        Rotation { max_size_megabytes: 1, max_backups: 2, compress: true, ..Rotation::default() };
+    let path = directory.join("etcd.log");
+    let half = vec![b'x'; 600 * 1024];
+    for _ in 0..4 {
+        // A new one each time: dropping it waits until what is old is compressed.
+        let mut file = RotatingFile::new(&path, rotation.clone(), Arc::new(clock.clone()));
+        file.write(&half).expect("writes");
+        clock.advance(Duration::from_secs(60));
+    }
+    let second = "etcd-2026-01-02T03-06-05.678.log.gz";
+    assert_eq!(names(&directory), [second, "etcd-2026-01-02T03-07-05.678.log.gz", "etcd.log"]);
+    let mut plain = Vec::new();
+    let compressed = std::fs::File::open(directory.join(second)).expect("opens");
+    flate2::read::GzDecoder::new(compressed).read_to_end(&mut plain).expect("is gzip");
+    assert_eq!(plain, half);
     std::fs::remove_dir_all(directory).expect("can be removed");
 }

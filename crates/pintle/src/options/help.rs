@@ -39,6 +39,7 @@ const HEADINGS: &[(Group, &str)] = &[
     (Group::Tracing, "Distributed tracing"),
     (Group::Features, "Features"),
     (Group::Unsafe, "Unsafe feature"),
+    (Group::Own, "Pintle's own"),
 ];
 
 /// The list of all flags, which goes to standard output.
@@ -64,7 +65,10 @@ pub(crate) fn flags() -> String {
     }
     line(
         &mut text,
-        format_args!("\nAn unsafe feature breaks what the member promises. Do without."),
+        format_args!(
+            "\nAn unsafe feature breaks what the member promises. Do without.\n\
+             etcd knows nothing of pintle's own options, and does not start with them."
+        ),
     );
     text
 }

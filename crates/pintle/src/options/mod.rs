@@ -52,6 +52,8 @@ pub(crate) enum Group {
     Tracing,
     Features,
     Unsafe,
+    /// What etcd does not have.
+    Own,
     /// Not listed: what the short usage explains, and what is only there for old scripts.
     Hidden,
 }

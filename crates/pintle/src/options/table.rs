@@ -1,4 +1,4 @@
-//! A table of data: every option that etcd 3.7.1 knows.
+//! A table of data: every option that etcd 3.7.1 knows, and the few that are ours.
 
 use super::{Availability, FileKey, Group, Kind, Row};
 
@@ -394,7 +394,7 @@ pub(crate) const TABLE: &[Row] = &[
     auth("auth-token", TEXT, "simple", "Kind of token: simple, or jwt with its options."),
     auth("bcrypt-cost", UINT, "10", "Work that checking a password takes, from 4 to 31."),
     auth("auth-token-ttl", UINT, "300", "Seconds for which a simple token holds."),
-    monitoring("enable-pprof", BOOL, "false", "Serve profiles under /debug/pprof/.").not_built(),
+    monitoring("enable-pprof", BOOL, "false", "Answer under /debug/pprof/; no profiles of Go."),
     monitoring(
         "metrics",
         TEXT,
@@ -516,6 +516,51 @@ pub(crate) const TABLE: &[Row] = &[
         "false",
         "Do not wait for the disk. Acknowledged writes will be lost.",
     ),
+    own(
+        "experimental-alarm-auto-disarm",
+        BOOL,
+        "false",
+        "Take a NOSPACE alarm of this member back when a tenth of its quota is free again.",
+    ),
+    own("experimental-audit-log", TEXT, "", "File for a line about each call; none when empty."),
+    own(
+        "experimental-audit-log-methods",
+        NAMES,
+        "",
+        "Calls to tell of there, as Put, etcdserverpb.KV or etcdserverpb.KV/Put;",
+    )
+    .more("all when empty."),
+    own(
+        "experimental-audit-log-prefixes",
+        NAMES,
+        "",
+        "Prefixes of keys: only calls that touch some are told of; all when empty.",
+    ),
+    own(
+        "experimental-audit-log-rotation-json",
+        TEXT,
+        ROTATION,
+        "When to begin a new file and what to keep, as in log-rotation-config-json.",
+    ),
+    own(
+        "experimental-go-metrics",
+        BOOL,
+        "false",
+        "Show stand-ins for the metrics of Go's runtime.",
+    ),
+    own(
+        "experimental-value-memory-bytes",
+        UINT,
+        "1073741824",
+        "Memory for newest values; others are read from the db file.",
+    ),
+    own("experimental-page-cache-bytes", UINT, "12582912", "Memory for pages of the db file."),
+    own(
+        "experimental-recent-events-bytes",
+        UINT,
+        "2097152",
+        "Memory for recent events; watchers further behind read the db file.",
+    ),
     hidden("config-file", TEXT, "", "Config file to read in place of all other options.").no_key(),
     hidden("version", BOOL, "false", "Print the version.").no_key(),
     old("cluster-active-size"),
@@ -594,6 +639,11 @@ const fn dangerous(
     help: &'static str,
 ) -> Row {
     row(Group::Unsafe, name, kind, default, help)
+}
+
+/// An option that etcd does not have.
+const fn own(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Row {
+    row(Group::Own, name, kind, default, help)
 }
 
 const fn hidden(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Row {

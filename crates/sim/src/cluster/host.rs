@@ -240,6 +240,8 @@ pub(super) fn options(random: &mut Random, members: usize) -> Options {
         value_budget_bytes: [0, 500, 1 << 20][random.index(3)],
         page_cache_bytes: [64 << 10, 4 << 20][random.index(2)],
         simple_token_ttl: Some(Duration::from_secs(300)),
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }
 
