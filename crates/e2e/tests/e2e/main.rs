@@ -17,6 +17,7 @@ mod log;
 mod luck;
 mod metrics;
 mod options;
+mod proxies;
 mod replay;
 mod snapshot;
 mod tools;
