@@ -77,6 +77,8 @@ fn identity(config: &Config, running: &Running) -> peer::Identity {
         urls: texts(&config.advertise.peer).into_iter().map(str::to_owned).collect(),
         dial_timeout: Duration::from_secs(1) + election,
         request_timeout: STOP_GRACE + election * 2,
+        read_timeout: config.raft.read_timeout,
+        write_timeout: config.raft.write_timeout,
     }
 }
 
