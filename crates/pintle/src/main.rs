@@ -15,7 +15,7 @@
 //! What it never knows: how anything is done that a crate below does.
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
-//! `bootstrap/`, `audit`, `notify`, `signals`, `version`, `wire`.
+//! `bootstrap/`, `audit`, `notify`, `signals`, `version`, `wire`, `gateway/`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
@@ -25,6 +25,7 @@ mod certificates;
 mod config;
 mod data_dir;
 mod doors;
+mod gateway;
 mod logging;
 mod notify;
 mod options;

@@ -17,7 +17,7 @@ use crate::options::environment::{self, Notice, Refused};
 use crate::options::file::{self, BadFile};
 use crate::options::{Settings, help};
 use crate::signals::{Termination, die_of};
-use crate::{bootstrap, config, data_dir, version, wire};
+use crate::{bootstrap, config, data_dir, gateway, version, wire};
 
 /// How a member came to its end.
 #[derive(Debug)]
@@ -56,9 +56,13 @@ pub(crate) fn run(given: &Given) -> ExitCode {
         return FAILURE.into();
     }
     let arguments = given.arguments.get(1..).unwrap_or_default();
-    if let Some(command @ ("gateway" | "grpc-proxy")) = arguments.first().map(String::as_str) {
-        eprintln!("etcd {command} is not built yet in pintle");
-        return FAILURE.into();
+    match arguments.first().map(String::as_str) {
+        Some("gateway") => return gateway::run(&logger, &given.arguments, &arguments[1..]),
+        Some("grpc-proxy") => {
+            eprintln!("etcd grpc-proxy is not built yet in pintle");
+            return FAILURE.into();
+        }
+        _ => {}
     }
     match parse(arguments) {
         Parsed::Help => {
@@ -316,6 +320,6 @@ fn end(logger: &Logger, ended: Ended) -> ExitCode {
 }
 
 #[expect(clippy::print_stdout, reason = "help and version are what the user asked for")]
-fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     print!("{text}");
 }

@@ -21,6 +21,7 @@ mod log;
 mod luck;
 mod metrics;
 mod options;
+mod proxies;
 mod quota;
 mod replay;
 mod snapshot;

@@ -23,7 +23,7 @@ Usage:
     are then ignored. Durations in the file are whole nanoseconds.
 
   etcd gateway
-    Forward TCP connections to the members. Not built yet.
+    Forward TCP connections to the members; `etcd gateway start --help` has its flags.
 
   etcd grpc-proxy
     Answer clients in front of the members. Not built yet.

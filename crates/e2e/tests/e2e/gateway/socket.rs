@@ -209,9 +209,10 @@ fn who_does_not_read_costs_little() {
         let body = format!(r#"{{"key":"YQ==","value":"{value}"}}"#);
         assert_eq!(side.post("/v3/kv/put", &body).status, 200);
     }
-    // All that they are owed is 600 MB, as JSON.
+    // All that they are owed is 600 MB, as JSON. One message of each, on its way from events to
+    // JSON and frame, may be there, and it is as large as a message may be.
     let grown = resident_bytes(&side).saturating_sub(before);
-    assert!(grown < 200 << 20, "grown by {grown} bytes");
+    assert!(grown < 350 << 20, "grown by {grown} bytes");
     // Nothing is lost: who reads again gets all of it.
     let mut seen = Vec::new();
     while seen.len() < 150 {

@@ -1,0 +1,107 @@
+//! `gateway start`: its words, and that it forwards.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::{Member, Scratch, Server};
+
+const WRONG: [&[&str]; 14] = [
+    &[],
+    &["-h"],
+    &["nonsense"],
+    &["start", "--help"],
+    &["start", "--x"],
+    &["start", "-x"],
+    &["start", "--listen-addr"],
+    &["start", "--retry-delay", "x"],
+    &["start", "--insecure-discovery=x"],
+    &["start", "word", "--listen-addr=nonsense"],
+    &["start", "--endpoints=a"],
+    &["start", "--endpoints=127.0.0.1:23790"],
+    &["start", "--endpoints="],
+    &["start", "--listen-addr=127.0.0.1:99999"],
+];
+
+#[test]
+fn it_says_what_etcd_says() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    for arguments in WRONG {
+        let [ours, theirs] = [&pintle, &etcd].map(|server| {
+            let command = Command::new(&server.path).arg("gateway").args(arguments).output();
+            let output = command.unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let log = text(&output.stderr);
+            let told: Vec<_> = log.lines().filter(|line| !line.starts_with('{')).collect();
+            (output.status.code(), text(&output.stdout), told.join("\n"))
+        });
+        assert_eq!(ours, theirs, "{arguments:?}");
+    }
+}
+
+/// A proxy that ends with the value.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    fn start(server: &Server, endpoints: &str) -> Self {
+        // Free for as long as nobody else asks.
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut child = Command::new(&server.path)
+            .args(["gateway", "start", "--retry-delay=100ms"])
+            .arg(format!("--listen-addr={address}"))
+            .arg(format!("--endpoints={endpoints}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut lines = log.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("ready to proxy client requests")), "{address}");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address }
+    }
+
+    fn version(&self) -> Option<String> {
+        let mut stream = TcpStream::connect(self.address).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        stream.write_all(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        answer.contains("etcdserver").then_some(answer)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // One that cannot be killed is gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_forwards_to_whoever_is_there() {
+    let Some(pintle) = Server::pintle() else { return };
+    let scratches = [(); 2].map(|()| Scratch::new("proxies"));
+    let mut members = scratches
+        .each_ref()
+        .map(|scratch| Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap());
+    let [first, second] = members.each_ref().map(Member::endpoint);
+    let proxy = Proxy::start(&pintle, &format!("http://{first},{second}"));
+    for _ in 0..4 {
+        assert!(proxy.version().is_some());
+    }
+    members[0].kill().unwrap();
+    for _ in 0..4 {
+        assert!(proxy.version().is_some());
+    }
+    members[1].kill().unwrap();
+    assert_eq!(proxy.version(), None);
+    members[0].restart(&pintle).unwrap();
+    let back = e2e::until(Duration::from_secs(20), || proxy.version());
+    assert!(back.is_some(), "it has not looked again");
+}
