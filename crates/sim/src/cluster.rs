@@ -573,7 +573,12 @@ impl Cluster {
 
     /// A watcher goes to some member, at times away from one that serves it well.
     fn connect_watcher(&mut self, watcher: usize) -> Checked {
-        let at = self.random.index(self.hosts.len());
+        let members = if self.healing { self.members() } else { Vec::new() };
+        let at = match members.is_empty() {
+            true => self.random.index(self.hosts.len()),
+            // By luck alone it might find none of the few that are left.
+            false => members[self.random.index(members.len())],
+        };
         let moves = self.random.chance(1, 3);
         let pause = Duration::from_millis(200 + self.random.below(3000));
         self.timeline.after(pause, Event::Watch { watcher });

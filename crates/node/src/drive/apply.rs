@@ -13,9 +13,6 @@ use crate::{Error, Fatal, life, metrics};
 
 /// How long a removed member goes on, so that others hear what it has to say of that.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// The same where the one voter that stays may not know it yet, and cannot learn it from anybody
-/// else: it would ask for the removed member's vote for ever.
-const LONG_FAREWELL: Duration = Duration::from_secs(60);
 
 impl Drive {
     pub(super) fn apply(&mut self, apply: StorageApply<Payload>) -> Result<(), Fatal> {
@@ -192,10 +189,7 @@ impl Drive {
             ConfChanged::Accepted(accepted) => {
                 self.parts.who.members_changed(&accepted);
                 if accepted == MemberChange::Remove(state::MemberId(self.parts.who.member_id)) {
-                    let roster = self.parts.state.views().members.roster();
-                    let leaves_one = self.leads() && roster.voters().count() == 1;
-                    let farewell = if leaves_one { LONG_FAREWELL } else { FAREWELL };
-                    self.leaves_at = Some(self.now + farewell);
+                    self.leaves_at = Some(self.now + FAREWELL);
                 }
                 (change, Ok(()))
             }

@@ -111,7 +111,7 @@ impl Cluster {
     }
 
     /// Hosts whose members belong to the cluster.
-    fn members(&self) -> Vec<HostAt> {
+    pub(super) fn members(&self) -> Vec<HostAt> {
         let Some(leader) = self.leader() else { return Vec::new() };
         let Some(member) = &self.hosts[leader].member else { return Vec::new() };
         let list = member.views().members.list().into_iter();
@@ -176,6 +176,8 @@ impl Cluster {
             ensure(self.now() < end, Checker::Serving, || {
                 self.standing(&format!("a client has only {answers} answers"))
             })?;
+            // An addition may have been agreed on only now: who votes must be there.
+            self.start_who_joined();
             self.live_until(self.now() + Duration::from_millis(100))?;
         }
     }

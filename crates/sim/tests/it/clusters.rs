@@ -75,6 +75,15 @@ fn a_flapping_link_does_not_unseat_a_leader() {
     }
 }
 
+/// A voter whose addition is agreed on when all is made well already has to be switched on, and
+/// watchers have to find the few members that are left.
+#[test]
+fn clusters_that_change_at_the_end_recover() {
+    let seeds = [500167, 503566, 505024, 505027, 509261];
+    let (_, failed) = run_all(seeds.into_iter(), ClusterPlan::default());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn a_seed_of_a_cluster_decides_everything() {
     for seed in 0..4 {
