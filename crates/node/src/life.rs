@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use proto::etcdserverpb::InternalRaftRequest;
 use state::{Member, MemberChange, MemberId, Version};
 
 use crate::compactor::AutoCompaction;
@@ -269,5 +270,39 @@ pub(crate) fn compaction_done(mode: AutoCompaction, revision: i64, took: Duratio
             took = ?took,
             "completed auto revision compaction"
         ),
+    }
+}
+
+/// Users, roles or the switch were changed, as the request says.
+pub(crate) fn auth_changed(request: &InternalRaftRequest) {
+    if request.auth_enable.is_some() {
+        tracing::info!("enabled authentication");
+    } else if request.auth_disable.is_some() {
+        tracing::info!("disabled authentication");
+    } else if let Some(add) = &request.auth_user_add {
+        tracing::info!("user-name" = add.name, "added a user");
+    } else if let Some(delete) = &request.auth_user_delete {
+        tracing::info!("user-name" = delete.name, "deleted a user");
+    } else if let Some(change) = &request.auth_user_change_password {
+        tracing::info!("user-name" = change.name, "changed a password of a user");
+    } else if let Some(grant) = &request.auth_user_grant_role {
+        let (user, role) = (&grant.user, &grant.role);
+        tracing::info!("user-name" = user, "added-role-name" = role, "granted a role to a user");
+    } else if let Some(revoke) = &request.auth_user_revoke_role {
+        let (user, role) = (&revoke.name, &revoke.role);
+        tracing::info!(
+            "user-name" = user,
+            "revoked-role-name" = role,
+            "revoked a role from a user"
+        );
+    } else if let Some(add) = &request.auth_role_add {
+        tracing::info!("role-name" = add.name, "created a role");
+    } else if let Some(delete) = &request.auth_role_delete {
+        tracing::info!("role-name" = delete.role, "deleted a role");
+    } else if let Some(grant) = &request.auth_role_grant_permission {
+        // Its name is the role's; etcd's line says so, too.
+        tracing::info!("user-name" = grant.name, "granted/updated a permission to a user");
+    } else if let Some(revoke) = &request.auth_role_revoke_permission {
+        tracing::info!("role-name" = revoke.role, "revoked a permission on range");
     }
 }

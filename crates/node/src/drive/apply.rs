@@ -96,6 +96,9 @@ impl Drive {
         if is_new {
             self.tell(kind, begun, request, &applied.outcome, lease_keys);
         }
+        if is_auth_change(&applied.effect) {
+            life::auth_changed(request);
+        }
         self.follow(applied.effect);
         if applied.raise_no_space {
             self.raise_no_space();
@@ -213,4 +216,8 @@ impl Drive {
         }
         Ok(())
     }
+}
+
+fn is_auth_change(effect: &Effect) -> bool {
+    matches!(effect, Effect::AuthChanged | Effect::AuthDisabled | Effect::UserInvalidated(_))
 }

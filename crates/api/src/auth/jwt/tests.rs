@@ -1,16 +1,16 @@
 use super::*;
 
 const NOW: Duration = Duration::from_secs(1_800_000_000);
-const RSA: &str = include_str!("keys/rsa.pem");
-const RSA_PKCS1: &str = include_str!("keys/rsa.pkcs1.pem");
-const RSA_PUBLIC: &str = include_str!("keys/rsa.pub.pem");
-const EC: &str = include_str!("keys/ec.pem");
-const EC_SEC1: &str = include_str!("keys/ec.sec1.pem");
-const EC_PUBLIC: &str = include_str!("keys/ec.pub.pem");
-const EC384_SEC1: &str = include_str!("keys/ec384.sec1.pem");
-const ED: &str = include_str!("keys/ed.pem");
-const ED_PUBLIC: &str = include_str!("keys/ed.pub.pem");
-const OTHER_ED_PUBLIC: &str = include_str!("keys/ed.other.pub.pem");
+const RSA: &str = include_str!("fixtures/rsa.pem");
+const RSA_PKCS1: &str = include_str!("fixtures/rsa.pkcs1.pem");
+const RSA_PUBLIC: &str = include_str!("fixtures/rsa.pub.pem");
+const EC: &str = include_str!("fixtures/ec.pem");
+const EC_SEC1: &str = include_str!("fixtures/ec.sec1.pem");
+const EC_PUBLIC: &str = include_str!("fixtures/ec.pub.pem");
+const EC384_SEC1: &str = include_str!("fixtures/ec384.sec1.pem");
+const ED: &str = include_str!("fixtures/ed.pem");
+const ED_PUBLIC: &str = include_str!("fixtures/ed.pub.pem");
+const OTHER_ED_PUBLIC: &str = include_str!("fixtures/ed.other.pub.pem");
 
 fn jwt(method: &str, private: &str, public: &str) -> Result<Jwt, AuthError> {
     Jwt::new(JwtOptions {
