@@ -28,6 +28,9 @@ fn main() {
     checks();
     config();
     db();
+    streams();
+    messages();
+    dns();
 }
 
 /// One input, under the number that is free.
@@ -337,4 +340,122 @@ fn db() {
         save("db", 2 * number, &[&[4][..], &image].concat());
         save("db", 2 * number + 1, &[&[7][..], &image].concat());
     }
+}
+
+/// Messages of all kinds that members say.
+fn said() -> Vec<raftpb::Message> {
+    use raftpb::MessageType as Kind;
+    let at = |kind: Kind, index: u64| raftpb::Message {
+        r#type: Some(kind as i32),
+        term: Some(1),
+        log_term: Some(1),
+        index: Some(index),
+        commit: Some(index),
+        ..Default::default()
+    };
+    let entry = |index: u64, kind: raftpb::EntryType, data: Vec<u8>| raftpb::Entry {
+        term: Some(1),
+        index: Some(index),
+        r#type: Some(kind as i32),
+        data: Some(data.into()),
+    };
+    let normal = raftpb::EntryType::EntryNormal;
+    let put = pb::InternalRaftRequest { put: Some(put("k", "v", 0)), ..Default::default() };
+    let change = raftpb::ConfChange {
+        id: Some(1),
+        r#type: Some(3),
+        node_id: Some(9),
+        context: Some(member().to_json().into()),
+    };
+    let changes = vec![raftpb::ConfChangeSingle { r#type: Some(1), node_id: Some(9) }];
+    let second = raftpb::ConfChangeV2 { transition: Some(0), changes, context: None };
+    let append = |entry| raftpb::Message { entries: vec![entry], ..at(Kind::MsgApp, 3) };
+    let snapshot = raftpb::Snapshot {
+        data: Some(roster().to_v2_json().into()),
+        metadata: Some(raftpb::SnapshotMetadata {
+            conf_state: Some(conf_state()),
+            index: Some(9),
+            term: Some(1),
+        }),
+    };
+    vec![
+        append(entry(4, normal, put.encode_to_vec())),
+        append(entry(4, normal, Vec::new())),
+        append(entry(4, raftpb::EntryType::EntryConfChange, change.encode_to_vec())),
+        append(entry(4, raftpb::EntryType::EntryConfChangeV2, second.encode_to_vec())),
+        at(Kind::MsgHeartbeat, 3),
+        at(Kind::MsgAppResp, 3),
+        raftpb::Message { reject: Some(true), reject_hint: Some(2), ..at(Kind::MsgAppResp, 3) },
+        at(Kind::MsgVote, 3),
+        at(Kind::MsgPreVote, 3),
+        at(Kind::MsgVoteResp, 0),
+        at(Kind::MsgPreVoteResp, 0),
+        at(Kind::MsgTimeoutNow, 0),
+        at(Kind::MsgTransferLeader, 0),
+        append(entry(0, normal, put.encode_to_vec())),
+        raftpb::Message {
+            entries: vec![entry(0, normal, b"12345678".to_vec())],
+            ..at(Kind::MsgReadIndex, 0)
+        },
+        raftpb::Message { snapshot: Some(snapshot), ..at(Kind::MsgSnap, 0) },
+    ]
+}
+
+fn streams() {
+    let framed = |message: Vec<u8>| [&(message.len() as u64).to_be_bytes()[..], &message].concat();
+    for (number, message) in said().into_iter().enumerate() {
+        let framed = framed(message.encode_to_vec());
+        save("streams", 2 * number, &[&[1, 3][..], &framed].concat());
+        save("streams", 2 * number + 1, &[&[0, 9, 0, 2][..], &framed].concat());
+    }
+    let entry = framed(entry(1, 4, b"data"));
+    let dense = [&[0, 255, 1][..], &1_u64.to_be_bytes(), &entry, &4_u64.to_be_bytes()].concat();
+    save("streams", 99, &dense);
+}
+
+fn messages() {
+    for (number, message) in said().into_iter().enumerate() {
+        // Another member is heard of first.
+        let mut input = Vec::new();
+        for message in [said().swap_remove(4), message] {
+            input.push(0x20);
+            put_chunk(&mut input, &message.encode_to_vec());
+        }
+        input.extend([0x0c, 20, 0x0c, 20]);
+        save("messages", number, &input);
+    }
+    // It asks, stands and leads; a request is taken, and whatever is said then.
+    let is = |kind: raftpb::MessageType| raftpb::Message {
+        r#type: Some(kind as i32),
+        ..Default::default()
+    };
+    let mut leads = vec![0x0c, 20, 0x20];
+    put_chunk(&mut leads, &is(raftpb::MessageType::MsgPreVoteResp).encode_to_vec());
+    leads.push(0);
+    put_chunk(&mut leads, &is(raftpb::MessageType::MsgVoteResp).encode_to_vec());
+    leads.push(0x0e);
+    for (number, message) in said().into_iter().enumerate() {
+        let mut input = leads.clone();
+        for index in [4, 5] {
+            let taken =
+                raftpb::Message { index: Some(index), ..is(raftpb::MessageType::MsgAppResp) };
+            input.push(0);
+            put_chunk(&mut input, &taken.encode_to_vec());
+        }
+        input.push(1);
+        put_chunk(&mut input, &message.encode_to_vec());
+        input.extend([0x0e, 0x0c, 3]);
+        save("messages", 50 + number, &input);
+    }
+}
+
+fn dns() {
+    let record = [
+        &[0xc0, 12, 0, 33, 0, 1, 0, 0, 0, 60, 0, 17, 0, 0, 0, 0, 9, 0x4c][..],
+        b"\x01m\x07example\0",
+    ]
+    .concat();
+    save("dns", 0, &[&[0x81, 0x80, 0, 1, 0, 0, 0, 0][..], &record].concat());
+    save("dns", 1, &[0x83, 0x80, 0, 0, 0, 0, 0, 0]);
+    save("dns", 2, &[0x81, 0x83, 0, 0, 0, 0, 0, 0]);
 }

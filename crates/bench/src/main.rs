@@ -4,6 +4,7 @@
 //!  bench run --endpoint HOST:PORT --pid PID --workload put     one load, one JSON line
 //!  bench compare --pintle PATH --etcd PATH [--etcd PATH]       servers in turn, one table
 //!  bench failover --pintle PATH --etcd PATH                    leaders are lost, one table
+//!  bench bounded --pintle PATH                                 a member is away, one table
 //!
 //!  compare --starts--> server <--h2-- load (one thread, closed loop) --> histogram, counts
 //!                        ^                                                    |
@@ -20,8 +21,9 @@
 //! What it never knows: how a server does what it is asked.
 //!
 //! Files in reading order: `options`, `grpc`, `requests`, `fill`, `load`, `streams`, `process`,
-//! `report`, `server`, `compare`, `table`, `failover`.
+//! `report`, `server`, `compare`, `table`, `failover`, `bounded`.
 
+mod bounded;
 mod compare;
 mod failover;
 mod fill;
@@ -56,6 +58,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Help => print(options::HELP),
         Command::Run(plan) => print(&format!("{}\n", load::run(&plan)?.json())),
         Command::Compare(options) => print(&compare::compare(&options)?),
+        Command::Bounded(options) => bounded::bounded(&options, &print)?,
         Command::Failover(options) => print(&failover::failover(&options)?),
     }
     Ok(())

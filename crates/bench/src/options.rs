@@ -34,6 +34,12 @@ bench failover [options]     let the leader be lost, print a table of times to t
   --pintle PATH, --etcd PATH, --members (3), --rounds (20), --dir as above
   --loss kill|hang           its process dies (SIGKILL) or hangs (SIGSTOP) (kill)
 
+bench bounded [options]      take a follower away, write, let it come back; print what the others
+                             need meanwhile, and whether all have the same in the end
+  --pintle PATH or --etcd PATH, --members (3), --dir, --value-size as above
+  --seconds S                how long to write (300)
+  --every S                  how often to look (10)
+
 workloads
   put                        one key of 10000
   put-one                    the same, one at a time
@@ -53,6 +59,7 @@ pub(crate) enum Command {
     Run(Plan),
     Compare(Comparison),
     Failover(Failover),
+    Bounded(Bounded),
 }
 
 /// What kind of requests a load is made of.
@@ -175,6 +182,18 @@ pub(crate) struct Failover {
     pub(crate) dir: PathBuf,
 }
 
+/// What a member that is away costs the others.
+#[derive(Debug)]
+pub(crate) struct Bounded {
+    /// As in a comparison of loads, but one.
+    pub(crate) servers: Vec<(Option<String>, PathBuf)>,
+    pub(crate) members: usize,
+    pub(crate) time: Duration,
+    pub(crate) every: Duration,
+    pub(crate) value_size: usize,
+    pub(crate) dir: PathBuf,
+}
+
 /// Options as they come.
 #[derive(Debug, Default)]
 struct Given {
@@ -212,6 +231,7 @@ pub(crate) fn parse() -> anyhow::Result<Command> {
         Some(Value(word)) if word == "run" => run(&mut parser),
         Some(Value(word)) if word == "compare" => compare(&mut parser),
         Some(Value(word)) if word == "failover" => failover(&mut parser),
+        Some(Value(word)) if word == "bounded" => bounded(&mut parser),
         Some(Long("help") | Short('h')) | None => Ok(Command::Help),
         Some(other) => Err(other.unexpected().into()),
     }
@@ -308,6 +328,34 @@ fn failover(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
         bail!("--members must be 3 or more: fewer cannot lose one");
     }
     Ok(Command::Failover(Failover { servers, members, rounds, loss, dir }))
+}
+
+fn bounded(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
+    let (mut servers, mut members, mut value_size) = (Vec::new(), 3, 256);
+    let (mut time, mut every, mut dir) = (300.0, 10.0, std::env::temp_dir());
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("pintle") => {
+                servers.push((Some("pintle".to_owned()), parser.value()?.into()));
+            }
+            Long("etcd") => servers.push((None, parser.value()?.into())),
+            Long("members") => members = parser.value()?.parse()?,
+            Long("value-size") => value_size = parser.value()?.parse()?,
+            Long("seconds") => time = seconds(parser)?,
+            Long("every") => every = seconds(parser)?,
+            Long("dir") => dir = parser.value()?.into(),
+            Long("help") | Short('h') => return Ok(Command::Help),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if servers.len() != 1 {
+        bail!("name one server with --pintle or --etcd");
+    }
+    if members < 3 {
+        bail!("--members must be 3 or more: fewer cannot go on without one");
+    }
+    let (time, every) = (Duration::from_secs_f64(time), Duration::from_secs_f64(every));
+    Ok(Command::Bounded(Bounded { servers, members, time, every, value_size, dir }))
 }
 
 fn check(servers: &[(Option<String>, PathBuf)], rounds: usize) -> anyhow::Result<()> {

@@ -34,6 +34,7 @@ struct Member {
     arguments: Vec<String>,
     log: PathBuf,
     endpoint: String,
+    data: PathBuf,
 }
 
 impl Server {
@@ -50,10 +51,11 @@ impl Server {
         for place in places(members)? {
             let log = server.directory.join(format!("{}.log", place.name));
             let endpoint = format!("127.0.0.1:{}", place.client);
-            let arguments = place.arguments(&server.directory.join(&place.name));
+            let data = server.directory.join(&place.name);
+            let arguments = place.arguments(&data);
             let child = spawn(program, &arguments, &log)?;
             let program = program.to_owned();
-            server.members.push(Member { child, program, arguments, log, endpoint });
+            server.members.push(Member { child, program, arguments, log, endpoint, data });
         }
         for at in 0..members {
             server.wait_until_ready(at).with_context(|| format!("start {}", program.display()))?;
@@ -71,6 +73,11 @@ impl Server {
 
     pub(crate) fn endpoint(&self, at: usize) -> &str {
         &self.members[at].endpoint
+    }
+
+    /// Where a member has its files.
+    pub(crate) fn data(&self, at: usize) -> &Path {
+        &self.members[at].data
     }
 
     pub(crate) fn pids(&self) -> anyhow::Result<Vec<i32>> {

@@ -3,6 +3,7 @@
 mod change;
 mod look;
 
+use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -12,9 +13,10 @@ use state::member_id;
 use tokio::runtime::Runtime;
 
 use crate::grpc::{Grpc, Status};
-use crate::hosts::Hosts;
+use crate::hosts::{HERE, Hosts};
 use crate::links::Links;
 use crate::member::{Member, peer_scheme};
+use crate::names::{Names, Zone};
 use crate::programs::Server;
 use crate::rpc::Rpc;
 use crate::scratch::Scratch;
@@ -100,6 +102,48 @@ impl Cluster {
             ]
         };
         Self::start_with(Network::Links(Links::new()), name, servers, flags, identity)
+    }
+
+    /// As [`Cluster::start_on_hosts`], with members that find each other in the DNS: in records of
+    /// a domain, at a name server that is here and that all of them ask. It lets one of them come
+    /// by TCP.
+    pub fn start_by_names(
+        name: &str,
+        servers: &[&Server],
+        flags: &[&str],
+        domain: &str,
+        by_tcp: usize,
+    ) -> anyhow::Result<(Self, Names)> {
+        let names = OnceCell::new();
+        let identity = |cluster: &Self, at: usize| {
+            names.get_or_init(|| cluster.serve_names(domain, by_tcp));
+            let port = cluster.seats[at].member.peer_address().port();
+            vec![
+                format!("--name={}", name_of(at)),
+                format!("--initial-advertise-peer-urls=http://{}.{domain}:{port}", name_of(at)),
+                format!("--discovery-srv={domain}"),
+                format!("--initial-cluster-token={TOKEN}"),
+            ]
+        };
+        let started =
+            Self::start_with(Network::Hosts(Hosts::new()?), name, servers, flags, identity);
+        let names = names.into_inner().context("the first member needs them")??;
+        Ok((started?, names))
+    }
+
+    fn serve_names(&self, domain: &str, by_tcp: usize) -> anyhow::Result<Names> {
+        let hosts = self.hosts().context("others cannot be told whom to ask")?;
+        hosts.ask_here_for_names(&self.scratch.join("resolv.conf"))?;
+        let mut members = Vec::new();
+        for (at, seat) in self.seats.iter().enumerate() {
+            let SocketAddr::V4(address) = seat.member.peer_address() else {
+                bail!("hosts have no such addresses");
+            };
+            members.push((name_of(at), *address.ip(), address.port()));
+        }
+        let by_tcp = members.get(by_tcp).context("it is a member")?.1;
+        let zone = Zone { domain: domain.to_owned(), members, by_tcp };
+        Names::start(&self.runtime, HERE, zone)
     }
 
     fn start_with(

@@ -80,6 +80,12 @@ fn unshared(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
+/// The test's end of the bridge.
+pub(crate) const HERE: Ipv4Addr = Ipv4Addr::new(10, 73, 0, 254);
+
+/// Whom a machine asks for names.
+const SETTINGS: &str = "/etc/resolv.conf";
+
 /// The network of a cluster.
 #[derive(Debug)]
 pub struct Hosts {
@@ -95,7 +101,7 @@ impl Hosts {
         run("mount", "-t tmpfs tmpfs /run")?;
         run("ip", "link set lo up")?;
         run("ip", "link add e2e type bridge")?;
-        run("ip", "address add 10.73.0.254/24 dev e2e")?;
+        run("ip", &format!("address add {HERE}/24 dev e2e"))?;
         run("ip", "link set e2e up")?;
         Ok(Self { count: 0, disks: Vec::new() })
     }
@@ -115,6 +121,19 @@ impl Hosts {
         inside(at, "nft", "add chain ip e2e heard { type filter hook input priority 0; }")?;
         self.count += 1;
         Ok(host)
+    }
+
+    /// Lets everybody here ask the test for names. `file` is for the settings.
+    pub(crate) fn ask_here_for_names(&self, file: &Path) -> anyhow::Result<()> {
+        std::fs::write(file, format!("nameserver {HERE}\n")).context("writing settings")?;
+        // Where it is a link into /run, what it pointed to is hidden.
+        if let Ok(place) = std::fs::read_link(SETTINGS) {
+            let place = Path::new("/etc").join(place);
+            let folder = place.parent().context("a file is in a folder")?;
+            std::fs::create_dir_all(folder).context("making a folder for settings")?;
+            std::fs::OpenOptions::new().append(true).create(true).open(&place)?;
+        }
+        run("mount", &format!("--bind {} {SETTINGS}", file.display()))
     }
 
     /// Loses what one member sends to another one.

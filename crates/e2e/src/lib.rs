@@ -7,6 +7,7 @@
 //!     |-- Grpc: raw calls --------------------------'
 //!     '-- Cluster: several of them ----> links: a proxy before each, which cuts and delays
 //!                                        hosts: or a network namespace for each
+//!                                        names: where they look for each other
 //! ```
 //!
 //! What holds here:
@@ -33,7 +34,7 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `wait`, `knobs`.
+//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `wait`, `knobs`.
 
 mod certificates;
 mod cluster;
@@ -43,6 +44,7 @@ mod hosts;
 mod knobs;
 mod links;
 mod member;
+mod names;
 mod ports;
 mod programs;
 mod requests;
@@ -57,6 +59,7 @@ pub use grpc::{Call, Grpc, Status};
 pub use hosts::{Hosts, on_hosts};
 pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
+pub use names::{Asked, Names};
 pub use ports::free as free_port;
 pub use programs::{Server, in_path, peer, root};
 pub use requests::{Answer, Generator, Mix, Request};

@@ -12,7 +12,7 @@ use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::{AlarmRequest, AlarmType, InternalRaftRequest};
 use state::MemberId;
 
-use crate::peers::AskError;
+use crate::peers::{AskError, HashOfMember};
 use crate::{Error, Node};
 
 impl Node {
@@ -29,7 +29,7 @@ impl Node {
         let mut mismatches = 0;
         for (id, told) in self.hashes_of_others(own.revision).await {
             let theirs = match told {
-                Ok(theirs) => theirs,
+                Ok(HashOfMember { hash, .. }) => hash,
                 Err(error) => {
                     let (peer, error) = (id.to_string(), error.to_string());
                     tracing::warn!(
@@ -76,7 +76,10 @@ impl Node {
         let others = self.hashes_of_others(first.revision).await;
         self.read_barrier().await?;
         let second = self.hash_kv(0).await?;
-        if contradict(&first, &second) {
+        let leader = OfLeader { first, second, current_revision: self.header().revision };
+        let mut corrupt = None;
+        if leader.contradicts_itself() {
+            let OfLeader { first, second, .. } = &leader;
             tracing::warn!(
                 "revision-1" = first.revision,
                 "compact-revision-1" = first.compact_revision,
@@ -86,34 +89,27 @@ impl Node {
                 "hash-2" = second.hash,
                 "found hash mismatch"
             );
-            return self.raise_corrupt(MemberId(self.shared.member_id)).await;
+            corrupt = Some(MemberId(self.shared.member_id));
         }
         let mut checked = 0;
-        let mut corrupt = None;
         for (id, told) in others {
             let Ok(theirs) = told else { continue };
             checked += 1;
-            if theirs.compact_revision > second.compact_revision {
+            for suspicion in leader.suspicions(&theirs) {
                 tracing::warn!(
-                    "leader-compact-revision" = second.compact_revision,
-                    "follower-compact-revision" = theirs.compact_revision,
+                    "leader-revision" = leader.current_revision,
+                    "leader-compact-revision" = leader.second.compact_revision,
+                    "leader-hash" = leader.first.hash,
+                    "follower-revision" = theirs.current_revision,
+                    "follower-compact-revision" = theirs.hash.compact_revision,
+                    "follower-hash" = theirs.hash.hash,
                     "follower-peer-id" = %id,
-                    "compact revision from follower must be less than or equal to leader's"
-                );
-                corrupt = corrupt.or(Some(id));
-            }
-            if theirs.compact_revision == first.compact_revision && theirs.hash != first.hash {
-                tracing::warn!(
-                    "leader-compact-revision" = second.compact_revision,
-                    "leader-hash" = first.hash,
-                    "follower-compact-revision" = theirs.compact_revision,
-                    "follower-hash" = theirs.hash,
-                    "follower-peer-id" = %id,
-                    "same compact revision then hashes must match"
+                    "{suspicion}"
                 );
                 corrupt = corrupt.or(Some(id));
             }
         }
+        // One alarm is enough to stop everybody.
         if let Some(id) = corrupt {
             self.raise_corrupt(id).await?;
         }
@@ -139,8 +135,8 @@ impl Node {
             let same_history: Vec<_> = others
                 .iter()
                 .filter_map(|(id, told)| Some((*id, told.as_ref().ok()?)))
-                .filter(|(_, theirs)| theirs.compact_revision == own.compact_revision)
-                .map(|(id, theirs)| (id, theirs.hash))
+                .filter(|(_, theirs)| theirs.hash.compact_revision == own.compact_revision)
+                .map(|(id, theirs)| (id, theirs.hash.hash))
                 .collect();
             let corrupt = minority((me, own.hash), &same_history, others.len() + 1);
             if !corrupt.is_empty() {
@@ -180,7 +176,10 @@ impl Node {
     }
 
     /// What the other members say that the history up to a revision hashes to.
-    async fn hashes_of_others(&self, revision: i64) -> Vec<(MemberId, Result<HashKv, AskError>)> {
+    async fn hashes_of_others(
+        &self,
+        revision: i64,
+    ) -> Vec<(MemberId, Result<HashOfMember, AskError>)> {
         let Some(others) = self.shared.others.get() else { return Vec::new() };
         let members = self.shared.views().members.list();
         let asked: Vec<_> = members
@@ -243,11 +242,43 @@ impl Node {
     }
 }
 
-/// Two hashes of the same history that are not the same.
-fn contradict(first: &HashKv, second: &HashKv) -> bool {
-    let same_history =
-        first.revision == second.revision && first.compact_revision == second.compact_revision;
-    same_history && first.hash != second.hash
+/// What a leader has seen of itself before and after it has asked the others.
+struct OfLeader {
+    first: HashKv,
+    second: HashKv,
+    current_revision: i64,
+}
+
+impl OfLeader {
+    /// Two hashes of the same history that are not the same.
+    fn contradicts_itself(&self) -> bool {
+        let Self { first, second, .. } = self;
+        let same_history =
+            first.revision == second.revision && first.compact_revision == second.compact_revision;
+        same_history && first.hash != second.hash
+    }
+
+    /// What cannot be of what a follower has told: it was asked before the second look, so that all
+    /// that it had then, its leader has now.
+    fn suspicions(&self, follower: &HashOfMember) -> Vec<&'static str> {
+        let HashOfMember { hash, current_revision } = follower;
+        let other_keys =
+            hash.compact_revision == self.first.compact_revision && hash.hash != self.first.hash;
+        [
+            (
+                *current_revision > self.current_revision,
+                "revision from follower must be less than or equal to leader's",
+            ),
+            (
+                hash.compact_revision > self.second.compact_revision,
+                "compact revision from follower must be less than or equal to leader's",
+            ),
+            (other_keys, "same compact revision then hashes must match"),
+        ]
+        .into_iter()
+        .filter_map(|(is_so, text)| is_so.then_some(text))
+        .collect()
+    }
 }
 
 /// Who does not agree with most of the members; nobody where all agree. Where there is no such
@@ -272,13 +303,38 @@ fn minority(own: (MemberId, u32), others: &[(MemberId, u32)], members: usize) ->
 mod tests {
     use super::*;
 
+    fn hash(hash: u32, compact_revision: i64, revision: i64) -> HashKv {
+        HashKv { hash, compact_revision, revision }
+    }
+
     #[test]
     fn only_hashes_of_one_history_contradict_each_other() {
-        let hash = |hash, compact_revision, revision| HashKv { hash, compact_revision, revision };
-        assert!(contradict(&hash(1, 2, 9), &hash(3, 2, 9)));
-        assert!(!contradict(&hash(1, 2, 9), &hash(1, 2, 9)));
-        assert!(!contradict(&hash(1, 2, 9), &hash(3, 2, 10)), "there was a write between");
-        assert!(!contradict(&hash(1, 2, 9), &hash(3, 4, 9)), "there was a compaction between");
+        let contradict =
+            |first, second| OfLeader { first, second, current_revision: 9 }.contradicts_itself();
+        assert!(contradict(hash(1, 2, 9), hash(3, 2, 9)));
+        assert!(!contradict(hash(1, 2, 9), hash(1, 2, 9)));
+        assert!(!contradict(hash(1, 2, 9), hash(3, 2, 10)), "there was a write between");
+        assert!(!contradict(hash(1, 2, 9), hash(3, 4, 9)), "there was a compaction between");
+    }
+
+    #[test]
+    fn a_follower_is_suspected_of_what_its_leader_has_not() {
+        let first = hash(1, 2, 9);
+        let leader = OfLeader { first, second: hash(5, 4, 12), current_revision: 12 };
+        let told = |hash, current_revision| {
+            let suspicions = leader.suspicions(&HashOfMember { hash, current_revision });
+            suspicions
+                .into_iter()
+                .map(|text| text.split(' ').next().expect("words"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(hash(1, 2, 9), 9), [""; 0], "the same");
+        assert_eq!(told(hash(1, 2, 9), 12), [""; 0], "further, as the leader is by now");
+        assert_eq!(told(hash(1, 2, 9), 13), ["revision"]);
+        assert_eq!(told(hash(7, 4, 9), 12), [""; 0], "compacted like the leader meanwhile");
+        assert_eq!(told(hash(7, 5, 9), 12), ["compact"]);
+        assert_eq!(told(hash(7, 2, 9), 9), ["same"]);
+        assert_eq!(told(hash(7, 5, 9), 13), ["revision", "compact"]);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub use leases::LeaseStanding;
 pub use mvcc::HashKv;
 pub use node::{Image, Node};
 pub use options::{Bootstrap, Feature, Options};
-pub use peers::{AskError, Asked, Peer, PeerVersion, Peers};
+pub use peers::{AskError, Asked, HashOfMember, Peer, PeerVersion, Peers};
 pub use receive::IncomingSnapshot;
 pub use running::Running;
 pub use state::Rejected;

@@ -19,6 +19,8 @@ const HEALTHY: Duration = Duration::from_secs(5);
 const READY: f64 = 0.9;
 /// Between two tries to reach the leader.
 const RETRY: Duration = Duration::from_millis(50);
+/// How long a removal waits for the member that leads to be replaced.
+const HAND_OVER: Duration = Duration::from_millis(500);
 
 /// A change of the members, as raft takes it.
 pub(crate) fn add(id: u64, member: &Member) -> ConfChange<Payload> {
@@ -87,6 +89,7 @@ impl Node {
     /// Removes a member, for ever.
     pub async fn remove_member(&self, id: u64) -> Result<Vec<MemberPb>, Error> {
         self.check_remove(MemberId(id))?;
+        self.unseat(id).await;
         self.configure(|change| remove(change, MemberId(id))).await
     }
 
@@ -181,6 +184,24 @@ impl Node {
             "leadership transfer finished"
         );
         Ok(())
+    }
+
+    /// Sees to it that somebody else leads, if that can be done soon. A leader that removes itself
+    /// leaves the others to wait for an election timeout; and of two voters the other one for
+    /// ever, if it is cut off before that one knows.
+    async fn unseat(&self, id: u64) {
+        let mut leaders = self.shared.standing.leaders();
+        if *leaders.borrow() != id {
+            return;
+        }
+        let (me, learns) = (self.shared.member_id, self.is_learner());
+        let heir = if id == me || learns { self.longest_connected() } else { Some(me) };
+        let Some(heir) = heir.filter(|heir| *heir != id).and_then(NodeId::new) else { return };
+        self.shared.queue.order(Order::Transfer(heir));
+        self.shared.wake();
+        let moved = leaders.wait_for(|leader| *leader != id && *leader != 0);
+        // Without it, the removal does as well.
+        let _ = tokio::time::timeout(HAND_OVER, moved).await;
     }
 
     /// The voter that has been heard the longest.

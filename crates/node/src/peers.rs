@@ -41,6 +41,15 @@ pub enum AskError {
     Unreachable(String),
 }
 
+/// What a member says its keys hash to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HashOfMember {
+    /// Of the revision that was asked for.
+    pub hash: HashKv,
+    /// Its newest revision.
+    pub current_revision: i64,
+}
+
 /// What a member says of its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerVersion {
@@ -79,7 +88,7 @@ pub trait Peers: Send + Sync + 'static {
 
     /// Asks a member for the hash of its keys at a revision (0: its newest). Compacted and future
     /// revisions are [`AskError::Refused`] with etcd's text.
-    fn hash_kv(&self, member: u64, revision: i64) -> Asked<HashKv>;
+    fn hash_kv(&self, member: u64, revision: i64) -> Asked<HashOfMember>;
 
     /// Asks a member for its version.
     fn version(&self, member: u64) -> Asked<PeerVersion>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use env::{Access, File};
+use prometheus::HistogramTimer;
 use proto::raftpb;
 use raft::{Body, Message};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -14,7 +15,7 @@ use crate::node::blocking;
 use crate::opening::Opening;
 use crate::queue::Order;
 use crate::wire::{self, Payload};
-use crate::{Error, Node};
+use crate::{Error, Node, metrics};
 
 /// A snapshot whose db file is arriving. Dropped before its end, it leaves nothing.
 pub struct IncomingSnapshot {
@@ -33,6 +34,8 @@ pub(crate) struct ReceivedFile {
     file: Arc<dyn File>,
     len: u64,
     kept: bool,
+    /// Of all that it takes to have the file here; what came to nothing does not count.
+    timer: Option<HistogramTimer>,
 }
 
 impl Node {
@@ -97,7 +100,8 @@ impl ReceivedFile {
         let _ = opening.disk.remove_file(&path);
         let file = opening.disk.open(&path, Access::Create);
         let file = file.map_err(|error| failed("create", &error))?;
-        Ok(Self { opening, index, path, file, len: 0, kept: false })
+        let timer = Some(metrics::SNAP_DB_SAVE.start_timer());
+        Ok(Self { opening, index, path, file, len: 0, kept: false, timer })
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
@@ -111,7 +115,9 @@ impl ReceivedFile {
         mut self,
         message: Message<Payload>,
     ) -> Result<(Prepared, oneshot::Receiver<()>), Error> {
+        let timer = metrics::SNAP_DB_FSYNC.start_timer();
         self.file.sync_data().map_err(|error| failed("sync", &error))?;
+        timer.observe_duration();
         let mut state = self.opening.open(&self.path);
         if let Ok(opened) = &state
             && opened.applied().index != self.index
@@ -132,6 +138,9 @@ impl ReceivedFile {
         let dir = path.parent().expect("it lies in the snap directory");
         disk.sync_dir(dir).map_err(|error| failed("sync the directory of", &error))?;
         self.kept = true;
+        if let Some(timer) = self.timer.take() {
+            timer.observe_duration();
+        }
         let (answer, done) = oneshot::channel();
         Ok((Prepared { message, index: self.index, state, path, answer }, done))
     }
@@ -139,6 +148,9 @@ impl ReceivedFile {
 
 impl Drop for ReceivedFile {
     fn drop(&mut self) {
+        if let Some(timer) = self.timer.take() {
+            timer.stop_and_discard();
+        }
         if !self.kept {
             // It only takes room.
             let _ = self.opening.disk.remove_file(&self.path);

@@ -262,6 +262,11 @@ impl Stepped {
         self.booted.clockwork.look().renew(now, id)
     }
 
+    /// Whole seconds that are left of a lease, if it leads; below zero when it is overdue.
+    pub fn lease_left(&self, now: Duration, id: LeaseId) -> Option<i64> {
+        self.booted.clockwork.look().remaining(now, id)
+    }
+
     /// Whether it leads, and has applied all that was ever acknowledged.
     pub fn reads_freely(&self) -> bool {
         self.booted.standing.reads_freely.is_up()

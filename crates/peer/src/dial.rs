@@ -20,8 +20,8 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 
 /// Bodies of answers that are not streams may be so long.
 const ANSWER_LIMIT: usize = 64 << 20;
-/// Another member that takes nothing for so long hangs.
-pub(crate) const STUCK: Duration = Duration::from_secs(5);
+/// Another member that takes nothing of a question for so long hangs.
+const STUCK: Duration = Duration::from_secs(5);
 /// Connections that wait to be of use again.
 const IDLE: usize = 8;
 

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -29,8 +28,6 @@ use crate::receive;
 use crate::remote::MemberJson;
 use crate::transport::Shared;
 
-/// A body must go on within this time.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// A posted message may be so large, and the one in front of a snapshot.
 pub(crate) const MESSAGE_LIMIT: usize = 64 << 20;
 /// A question may be so large.
@@ -96,8 +93,8 @@ pub(crate) async fn handle(
         "/members/hashkv" => hash_kv(shared, &node, request).await,
         "/version" => return version(&node),
         "/downgrade/enabled" => downgrade_enabled(&node).await,
-        "/leases" => return lease_renew(&node, request).await,
-        "/leases/internal" => return lease_time_to_live(&node, request).await,
+        "/leases" => return lease_renew(shared, &node, request).await,
+        "/leases/internal" => return lease_time_to_live(shared, &node, request).await,
         path if path.starts_with("/raft/stream/") => {
             let mut answer = stream(shared, &node, &request, hang_up);
             // Who dials looks at the version before it looks at the status.
@@ -112,10 +109,10 @@ pub(crate) async fn handle(
 }
 
 /// All of a body; `Err` is the answer to who sends too much or nothing for too long.
-async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
+async fn read(shared: &Shared, mut body: Incoming, limit: usize) -> Result<Bytes, Refusal> {
     let mut bytes = BytesMut::new();
     loop {
-        let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(shared.identity.read_timeout, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) | Err(_) => {
                 let text = "error reading raft message";
@@ -172,7 +169,7 @@ async fn raft(shared: &Arc<Shared>, node: &Node, request: Request<Incoming>) -> 
         return *refused;
     }
     greet(shared, node, &parts.headers);
-    let bytes = match read(body, MESSAGE_LIMIT).await {
+    let bytes = match read(shared, body, MESSAGE_LIMIT).await {
         Ok(bytes) => bytes,
         Err(refused) => return *refused,
     };
@@ -294,7 +291,7 @@ async fn hash_kv(shared: &Shared, node: &Node, request: Request<Incoming>) -> Re
     if theirs.is_some_and(|theirs| theirs != shared.identity.cluster) {
         return error(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
     }
-    let bytes = match read(body, QUESTION_LIMIT).await {
+    let bytes = match read(shared, body, QUESTION_LIMIT).await {
         Ok(bytes) => bytes,
         Err(refused) => return *refused,
     };
@@ -372,8 +369,8 @@ fn no_lease() -> Reply {
     error(StatusCode::NOT_FOUND, "lease not found")
 }
 
-async fn lease_renew(node: &Node, request: Request<Incoming>) -> Reply {
-    let bytes = match read(request.into_body(), QUESTION_LIMIT).await {
+async fn lease_renew(shared: &Shared, node: &Node, request: Request<Incoming>) -> Reply {
+    let bytes = match read(shared, request.into_body(), QUESTION_LIMIT).await {
         Ok(bytes) => bytes,
         Err(refused) => return *refused,
     };
@@ -390,8 +387,8 @@ async fn lease_renew(node: &Node, request: Request<Incoming>) -> Reply {
     }
 }
 
-async fn lease_time_to_live(node: &Node, request: Request<Incoming>) -> Reply {
-    let bytes = match read(request.into_body(), QUESTION_LIMIT).await {
+async fn lease_time_to_live(shared: &Shared, node: &Node, request: Request<Incoming>) -> Reply {
+    let bytes = match read(shared, request.into_body(), QUESTION_LIMIT).await {
         Ok(bytes) => bytes,
         Err(refused) => return *refused,
     };

@@ -18,8 +18,8 @@ use crate::codec::{Encoder, Kind};
 
 /// Messages that wait; more are dropped.
 const WAITING: usize = 4096;
-/// How often a stream without messages shows that it is alive: a third of the time after which the
-/// reader takes it for dead.
+/// How often a stream without messages shows that it is alive: a third of the least time after
+/// which a reader takes it for dead. However long this member waits for others, they may not.
 const HEARTBEAT: Duration = Duration::from_millis(1667);
 /// Bytes that are encoded at a time; the rest goes into the next chunk.
 const CHUNK: usize = 1 << 20;

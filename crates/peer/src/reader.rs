@@ -18,8 +18,6 @@ use crate::transport::Shared;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
-/// A stream that says nothing for so long is dead: three signs of life are missing.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// Reads one kind of stream of another member, again and again.
 pub(crate) async fn read(shared: Arc<Shared>, link: Arc<Link>, kind: Kind) {
@@ -87,7 +85,8 @@ async fn dial_stream(
 ) -> Result<Incoming, Failure> {
     let patience = shared.identity.dial_timeout;
     let dialled = async {
-        let mut sender = dial::dial(&shared.identity.dialer, url, patience, dial::STUCK).await?;
+        let stuck = shared.identity.write_timeout;
+        let mut sender = dial::dial(&shared.identity.dialer, url, patience, stuck).await?;
         let path = format!("/raft/stream/{}/{:x}", kind.path(), shared.identity.member);
         let mut request: Request<dial::Body> = get(&path);
         shared.sign(request.headers_mut());
@@ -115,12 +114,13 @@ async fn read_body(shared: &Shared, link: &Link, kind: Kind, mut body: Incoming)
     let received = metrics::RECEIVED_BYTES.with_label_values(&[link.name.as_str()]);
     let mut decoder = Decoder::new(kind, link.id, shared.identity.member);
     let mut messages = Vec::new();
+    let silence = shared.identity.read_timeout;
     loop {
-        let frame = match tokio::time::timeout(SILENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(silence, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return error.to_string(),
             Ok(None) => return "EOF".to_owned(),
-            Err(_) => return "nothing was heard for five seconds".to_owned(),
+            Err(_) => return format!("nothing was heard for {silence:?}"),
         };
         let Ok(data) = frame.into_data() else { continue };
         received.inc_by(data.len() as u64);

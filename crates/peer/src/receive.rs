@@ -1,6 +1,7 @@
 //! The state of another member on its way to this one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::{Request, StatusCode};
@@ -11,9 +12,7 @@ use proto::Message as _;
 use proto::raftpb::{Message, MessageType};
 use tokio::time::Instant;
 
-use crate::handlers::{
-    MESSAGE_LIMIT, PATIENCE, Refusal, Reply, admit, admit_message, error, greet, reply,
-};
+use crate::handlers::{MESSAGE_LIMIT, Refusal, Reply, admit, admit_message, error, greet, reply};
 use crate::headers;
 use crate::metrics;
 use crate::transport::Shared;
@@ -54,9 +53,10 @@ async fn receive(
     (sender, from): (Option<u64>, &str),
 ) -> Result<(), Reply> {
     let begun = Instant::now();
+    let silence = shared.identity.read_timeout;
     let mut head = BytesMut::new();
     let message = loop {
-        let Some(data) = next(&mut body).await.map_err(|()| failed(from, 0, CUT))? else {
+        let Some(data) = next(&mut body, silence).await.map_err(|()| failed(from, 0, CUT))? else {
             return Err(failed(from, 0, CUT));
         };
         head.extend_from_slice(&data);
@@ -68,7 +68,7 @@ async fn receive(
     let mut arriving = Arriving::begin(shared, node, message, from).await?;
     arriving.take(head.freeze()).await?;
     let index = arriving.index;
-    while let Some(data) = next(&mut body).await.map_err(|()| failed(from, index, CUT))? {
+    while let Some(data) = next(&mut body, silence).await.map_err(|()| failed(from, index, CUT))? {
         arriving.take(data).await?;
     }
     arriving.finish(begun).await
@@ -77,9 +77,9 @@ async fn receive(
 const CUT: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "failed to read snapshot");
 
 /// The next bytes of a body, `None` behind its end; an error where it is cut off or nothing comes.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>, ()> {
+async fn next(body: &mut Incoming, silence: Duration) -> Result<Option<Bytes>, ()> {
     loop {
-        let frame = match tokio::time::timeout(PATIENCE, body.frame()).await {
+        let frame = match tokio::time::timeout(silence, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(None),
             Ok(Some(Err(_))) | Err(_) => return Err(()),

@@ -12,12 +12,9 @@ use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress, Secu
 use tokio::sync::Notify;
 
 use crate::deadline::Deadline;
-use crate::dial::STUCK;
 use crate::handlers::handle;
 use crate::transport::{Shared, Transport};
 
-/// The head of a request must be there in this time, also that of the next one.
-const HEAD: Duration = Duration::from_secs(5);
 /// After a failed accept (too many open files), how long to leave the listener alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -66,7 +63,9 @@ async fn accept(shared: Arc<Shared>, listener: Listener, security: Security) {
 async fn serve(shared: Arc<Shared>, connection: Connection, security: Security) {
     let Connection { stream, peer, permit } = connection;
     let Some(Secured { stream, .. }) = security.secure(stream, peer).await else { return };
-    let stream = Deadline::new(stream, STUCK);
+    let stream = Deadline::new(stream, shared.identity.write_timeout);
+    // In this time the head of a request must be there, also that of the next one.
+    let head = shared.identity.read_timeout;
     // Ends the connection when its stream is replaced, or stuck.
     let hang_up = Arc::new(Notify::new());
     let service = {
@@ -77,7 +76,7 @@ async fn serve(shared: Arc<Shared>, connection: Connection, security: Security) 
         })
     };
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.timer(TokioTimer::new()).header_read_timeout(head);
     let served = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         // What breaks a connection is told where it is read.

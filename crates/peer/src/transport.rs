@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
-use node::{AskError, Asked, HashKv, Image, LeaseStanding, Node, Peer, PeerVersion, Peers};
+use node::{
+    AskError, Asked, HashKv, HashOfMember, Image, LeaseStanding, Node, Peer, PeerVersion, Peers,
+};
 use proto::Message as _;
 use proto::etcdserverpb::{
     LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseTimeToLiveRequest, Member,
@@ -47,6 +49,10 @@ pub struct Identity {
     pub request_timeout: Duration,
     /// How they are reached.
     pub dialer: Dialer,
+    /// A connection on which nothing is heard for so long is given up.
+    pub read_timeout: Duration,
+    /// Likewise one that takes nothing of what is said.
+    pub write_timeout: Duration,
 }
 
 /// Carries what this member says to the others, and what they say to it.
@@ -257,9 +263,18 @@ fn malformed(error: &dyn std::fmt::Display) -> AskError {
     AskError::Unreachable(format!("malformed answer: {error}"))
 }
 
+/// What is read of the header of an answer.
+#[derive(Debug, Default, Deserialize)]
+struct HeaderJson {
+    #[serde(default)]
+    revision: i64,
+}
+
 /// What `/members/hashkv` answers.
 #[derive(Debug, Deserialize)]
 struct HashKvJson {
+    #[serde(default)]
+    header: HeaderJson,
     #[serde(default)]
     hash: u32,
     #[serde(default)]
@@ -377,7 +392,7 @@ impl Peers for Transport {
         })
     }
 
-    fn hash_kv(&self, member: u64, revision: i64) -> Asked<HashKv> {
+    fn hash_kv(&self, member: u64, revision: i64) -> Asked<HashOfMember> {
         let shared = Arc::clone(&self.shared);
         self.shared.asked(async move {
             let question = match revision {
@@ -395,11 +410,12 @@ impl Peers for Transport {
             let answer = shared.ask(member, request).await.map_err(ask_error)?;
             let answer: HashKvJson =
                 serde_json::from_slice(&answer).map_err(|error| malformed(&error))?;
-            Ok(HashKv {
+            let hash = HashKv {
                 hash: answer.hash,
                 compact_revision: answer.compact_revision,
                 revision: answer.hash_revision,
-            })
+            };
+            Ok(HashOfMember { hash, current_revision: answer.header.revision })
         })
     }
 

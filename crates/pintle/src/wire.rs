@@ -80,6 +80,8 @@ fn identity(config: &Config, running: &Running, dialer: peer::Dialer) -> peer::I
         dial_timeout: Duration::from_secs(1) + election,
         request_timeout: STOP_GRACE + election * 2,
         dialer,
+        read_timeout: config.raft.read_timeout,
+        write_timeout: config.raft.write_timeout,
     }
 }
 

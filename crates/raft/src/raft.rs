@@ -361,6 +361,13 @@ impl<P: Payload, S: Storage<P>> Raft<P, S> {
         self.start_campaign(election::Campaign::PreElection)
     }
 
+    pub(crate) fn stand_back(&mut self) {
+        if self.role == StateRole::PreCandidate {
+            self.tracker.reset_votes();
+            self.role = StateRole::Follower;
+        }
+    }
+
     /// A call that takes no reads or proposals from a node that has stopped.
     pub(crate) fn refuse_if_halted(&self) -> Result<(), StepError> {
         match self.halted() {

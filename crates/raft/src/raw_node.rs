@@ -20,7 +20,7 @@ use crate::ready::{
 use crate::status::Status;
 use crate::storage::Storage;
 use crate::trace::{TraceEvent, TraceKind};
-use crate::types::{HardState, LogIndex, NodeId, SoftState, StateRole};
+use crate::types::{EntryId, HardState, LogIndex, NodeId, SoftState, StateRole};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -92,6 +92,20 @@ impl<P: Payload, S: Storage<P>> RawNode<P, S> {
     /// leader its term.
     pub fn pre_campaign(&mut self) -> Result<(), CampaignRefused> {
         self.raft.pre_campaign()
+    }
+
+    /// Gives up a pre-vote of this node's own that is under way, in favour of somebody else's. Safe
+    /// at any time: nothing has happened yet.
+    pub fn stand_back(&mut self) {
+        if self.raft.halted().is_none() {
+            self.raft.stand_back();
+        }
+    }
+
+    /// Whether who has a log that ends with `last` lacks nothing that this node's log has, and so
+    /// could get its vote.
+    pub fn is_up_to_date(&self, last: EntryId) -> bool {
+        self.raft.log.is_up_to_date(last).unwrap_or(false)
     }
 
     /// Proposes an entry. `Ok` means that it was taken into a leader's log or sent to the leader,

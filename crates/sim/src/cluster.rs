@@ -57,6 +57,47 @@ pub fn run_cluster(seed: u64, plan: ClusterPlan) -> Result<ClusterReport, Violat
     done.map_err(|(checker, what)| Violation { seed, action, checker, what })
 }
 
+/// Runs one seed of the loss of leaders; how long it took each time until another one led.
+pub fn lose_leaders(seed: u64, members: usize, others: usize) -> Result<Vec<Duration>, Violation> {
+    let story = Story::LostLeaders { others };
+    let plan = ClusterPlan { story, members: Some(members), ..ClusterPlan::default() };
+    let mut waits = Vec::new();
+    let mut action = 0;
+    let done = Cluster::new(seed, plan).and_then(|mut cluster| {
+        let slow = [0, 2_000, 20_000][cluster.random.index(3)];
+        for host in &mut cluster.hosts {
+            host.options.pre_vote = true;
+            host.sync_takes = (slow > 0).then_some(Duration::from_micros(slow));
+        }
+        let longest = [1500, 10_000, 40_000][cluster.random.index(3)];
+        cluster.network.weather = Weather { delay_us: (200, longest), ..Weather::FAIR };
+        let done = cluster.go();
+        action = cluster.moment;
+        waits = cluster.failover.waits;
+        done
+    });
+    done.map_err(|(checker, what)| Violation { seed, action, checker, what })?;
+    Ok(waits)
+}
+
+/// Measures how long nobody leads.
+#[derive(Debug, Default)]
+struct Failover {
+    /// When the leader was lost, and in which term.
+    lost: Option<(Duration, u64)>,
+    waits: Vec<Duration>,
+}
+
+impl Failover {
+    fn begins(&mut self, now: Duration, term: u64) {
+        self.lost = Some((now, term));
+    }
+
+    fn leads(&mut self, now: Duration, term: u64) {
+        self.waits.extend(self.lost.take_if(|(_, lost)| term > *lost).map(|(then, _)| now - then));
+    }
+}
+
 struct Cluster {
     plan: ClusterPlan,
     random: Random,
@@ -79,6 +120,7 @@ struct Cluster {
     wave: u64,
     /// Nothing goes wrong any more.
     healing: bool,
+    failover: Failover,
     report: ClusterReport,
 }
 
@@ -116,6 +158,7 @@ impl Cluster {
             joining: Vec::new(),
             wave: 0,
             healing: false,
+            failover: Failover::default(),
             report: ClusterReport::default(),
             random,
         })
@@ -277,6 +320,12 @@ impl Cluster {
 
     /// Ends a process; it comes back later.
     fn die(&mut self, host: HostAt, cut: bool) -> Checked {
+        let longest = [300, 2000, 8000][self.random.index(3)];
+        let away = if self.healing { 100 } else { 50 + self.random.below(longest) };
+        self.die_for(host, cut, away)
+    }
+
+    fn die_for(&mut self, host: HostAt, cut: bool, away_ms: u64) -> Checked {
         match cut {
             true => self.report.power_cuts += 1,
             false => self.report.kills += 1,
@@ -286,9 +335,7 @@ impl Cluster {
             crate::sabotage::skip_an_entry(&self.hosts[host].disk);
         }
         self.hosts[host].disk.set_capacity(None);
-        let longest = [300, 2000, 8000][self.random.index(3)];
-        let away = if self.healing { 100 } else { 50 + self.random.below(longest) };
-        self.timeline.after(Duration::from_millis(away), Event::Start { host });
+        self.timeline.after(Duration::from_millis(away_ms), Event::Start { host });
         self.connections_drop(host)
     }
 
@@ -327,6 +374,7 @@ impl Cluster {
             return self.failed(host, &failure);
         }
         self.truth.look(&self.hosts[host])?;
+        self.note_leader(host);
         self.note_ended_leases();
         self.send(host)?;
         self.plan_syncs(host);
@@ -334,6 +382,14 @@ impl Cluster {
         self.poll_watchers(host)?;
         self.plan_wake(host);
         Ok(())
+    }
+
+    fn note_leader(&mut self, host: HostAt) {
+        if self.failover.lost.is_some()
+            && let Some(member) = self.hosts[host].member.as_ref().filter(|member| member.leads())
+        {
+            self.failover.leads(self.timeline.now(), member.raft().hard_state.term.0);
+        }
     }
 
     fn plan_wake(&mut self, host: HostAt) {

@@ -51,6 +51,6 @@ pub use check::{
     Moment, Operation, Outcome, RaftWatch, Replay, Request, Rule, Says, SeenEvent, WatchRecord,
     Watcher, check_hashes, check_leases, check_linearizable, check_watch,
 };
-pub use cluster::{ClusterBug, ClusterPlan, ClusterReport, Story, run_cluster};
+pub use cluster::{ClusterBug, ClusterPlan, ClusterReport, Story, lose_leaders, run_cluster};
 pub use run::{Bug, Plan, Report, run};
 pub use verdict::{Checker, Violation};

@@ -3,6 +3,7 @@
 //! The long form: `PINTLE_ROUNDS=50 cargo test --release -p e2e cluster -- --nocapture`.
 
 mod change;
+mod corrupt;
 mod ctl;
 mod discovery;
 mod failover;

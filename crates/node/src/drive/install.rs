@@ -7,8 +7,8 @@ use state::State;
 use tokio::sync::oneshot;
 
 use super::{Drive, storage_failure};
-use crate::Fatal;
 use crate::wire::{self, Payload};
+use crate::{Fatal, metrics};
 
 /// A received state: on disk under its own name, and opened.
 pub(crate) struct Prepared {
@@ -56,6 +56,7 @@ impl Drive {
             "incoming-leader-snapshot-term" = snapshot.meta.id.term.0,
             "applying snapshot"
         );
+        metrics::SNAPSHOT_APPLYING.set(1);
         // What is written and not synced yet belongs to a log that ends here.
         self.sync_now()?;
         let hard_state = self.unwritten.take().map(wire::hard_state_pb);
@@ -77,6 +78,7 @@ impl Drive {
         self.beside.replaced = Some(self.parts.state.views().clone());
         self.parts.standing.applied.set(index);
         self.introduce();
+        metrics::SNAPSHOT_APPLYING.set(0);
         tracing::info!("snapshot-index" = index, "applied snapshot");
         // The caller may have gone away.
         let _ = answer.send(());

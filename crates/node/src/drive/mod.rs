@@ -9,6 +9,7 @@
 mod apply;
 mod barrier;
 mod failover;
+mod heartbeats;
 mod install;
 mod log;
 mod propose;
@@ -39,6 +40,7 @@ use crate::wire::{self, Payload};
 use crate::{Fatal, metrics};
 use barrier::Barrier;
 use failover::FastCampaign;
+use heartbeats::Heartbeats;
 pub(crate) use install::Prepared;
 use log::Unsynced;
 pub(crate) use propose::no_space_alarm;
@@ -141,6 +143,8 @@ pub(crate) struct Drive {
     /// Whether steps sync the log themselves.
     sync_here: bool,
     fast: Option<FastCampaign>,
+    settles_until: Duration,
+    heartbeats: Heartbeats,
     snapshots_out: SnapshotsOut,
     prepared: Option<Prepared>,
     /// When a member that was removed ends.
@@ -179,6 +183,8 @@ impl Drive {
             unsynced: Unsynced::default(),
             sync_here: true,
             fast: None,
+            settles_until: now,
+            heartbeats: Heartbeats::default(),
             snapshots_out: SnapshotsOut::default(),
             prepared: None,
             leaves_at: None,
@@ -316,12 +322,17 @@ impl Drive {
             self.leads_in = None;
             self.parts.clockwork.look().demote();
             self.fail_snapshots_out();
+            self.heartbeats.forget();
         } else {
             // Before it can commit anything: who is needed for that may be far behind.
             self.note_snapshot()?;
         }
-        if matches!(soft_state.role, StateRole::PreCandidate | StateRole::Candidate) {
-            self.stands();
+        match soft_state.role {
+            StateRole::PreCandidate => self.ask_after(1),
+            StateRole::Candidate => self.stands(),
+            // A leader that steps down may be the one with the longest log.
+            StateRole::Follower if self.fast.is_none() => self.ask_after(1),
+            StateRole::Follower | StateRole::Leader => {}
         }
         self.note_reads_freely();
         Ok(())

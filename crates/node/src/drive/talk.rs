@@ -6,10 +6,11 @@ use proto::raftpb;
 use raft::{Body, Message, NodeId, SnapshotStatus, StepError};
 
 use super::Drive;
+use super::failover::Asked;
 use crate::queue::Incoming;
 use crate::snapshot::Place;
 use crate::wire::{self, Payload};
-use crate::{Image, Peer};
+use crate::{Image, Peer, metrics};
 
 /// How long the log is kept for who was sent a state, once he has it.
 const CATCH_UP: Duration = Duration::from_secs(30);
@@ -61,16 +62,20 @@ impl Drive {
         if views.members.is_removed(state::MemberId(message.from.get())) {
             return;
         }
-        if matches!(message.body, Body::PreVote { .. } | Body::Vote { .. }) {
-            self.let_ask();
-        }
         let (from, name) = (message.from, message.body.name());
+        let asked = Asked::of(&message.body);
+        if matches!(asked, Some(Asked::Word(_))) && self.is_settling() {
+            return;
+        }
         match self.parts.raft.step(message) {
             Ok(()) | Err(StepError::Dropped(_)) => {}
             Err(error) => {
                 let from = state::MemberId(from.get());
                 tracing::debug!(%from, message = name, %error, "message was not taken");
             }
+        }
+        if let Some(asked) = asked {
+            self.was_asked(from, asked);
         }
     }
 
@@ -80,6 +85,9 @@ impl Drive {
             return;
         }
         for message in messages.drain(..) {
+            if matches!(message.body, Body::Heartbeat { .. }) {
+                self.heartbeat_leaves(message.to);
+            }
             if matches!(message.body, Body::Snapshot { .. }) {
                 self.snapshots_out.wanted.push(message.to);
             } else {
@@ -93,6 +101,20 @@ impl Drive {
             Some(others) => others.send(&mut self.outbox),
             None => self.outbox.clear(),
         }
+    }
+
+    fn heartbeat_leaves(&mut self, to: NodeId) {
+        let interval = self.pace.tick;
+        let Some(exceeded) = self.heartbeats.leaves(to, self.now, interval) else { return };
+        tracing::warn!(
+            to = %state::MemberId(to.get()),
+            "heartbeat-interval" = ?interval,
+            "expected-duration" = ?interval * 2,
+            "exceeded-duration" = ?exceeded,
+            "leader failed to send out heartbeat on time; took too long, leader is overloaded \
+             likely from slow disk"
+        );
+        metrics::HEARTBEAT_FAILURES.inc();
     }
 
     /// Notes what the db file will hold, for who waits for it.

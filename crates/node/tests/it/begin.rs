@@ -49,6 +49,7 @@ fn join(group: &mut Group, learner: bool) -> usize {
         outbox: Arc::default(),
         stepped: None,
         cut_off: false,
+        hangs: false,
     });
     group.start(number);
     number

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::{Clock as _, ManualClock, SimDisk};
 use node::{
-    AskError, Asked, Bootstrap, HashKv, Image, LeaseStanding, Options, Peer, PeerVersion, Peers,
+    AskError, Asked, Bootstrap, HashOfMember, Image, LeaseStanding, Options, Peer, PeerVersion,
+    Peers,
 };
 use node::{Stepped, World};
 use proto::etcdserverpb::{InternalRaftRequest, Member, PutRequest};
@@ -55,7 +56,7 @@ impl Peers for Outbox {
         unasked()
     }
 
-    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashKv> {
+    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashOfMember> {
         unasked()
     }
 
@@ -76,6 +77,8 @@ pub(crate) struct Place {
     /// `None` while it is down.
     pub(crate) stepped: Option<Stepped>,
     pub(crate) cut_off: bool,
+    /// Its time goes on, and it does nothing.
+    pub(crate) hangs: bool,
 }
 
 pub(crate) struct Group {
@@ -103,7 +106,7 @@ impl Group {
             let disk = SimDisk::new(number as u64);
             let clock = ManualClock::default();
             let outbox = Arc::default();
-            Place { disk, clock, options, outbox, stepped: None, cut_off: false }
+            Place { disk, clock, options, outbox, stepped: None, cut_off: false, hangs: false }
         });
         let (outcomes, reads) = Default::default();
         let mut group = Self { places: places.collect(), outcomes, reads };
@@ -141,7 +144,7 @@ impl Group {
     pub(crate) fn round(&mut self) {
         for place in &mut self.places {
             place.clock.advance(STEP);
-            let Some(stepped) = &mut place.stepped else { continue };
+            let Some(stepped) = place.stepped.as_mut().filter(|_| !place.hangs) else { continue };
             stepped.step(place.clock.now()).expect("a healthy member");
             stepped.sync();
             stepped.commit_sealed().expect("a healthy disk");

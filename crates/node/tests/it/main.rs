@@ -2,6 +2,7 @@
 
 mod begin;
 mod cluster;
+mod leases;
 
 use std::path::Path;
 use std::sync::Arc;

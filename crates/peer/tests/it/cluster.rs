@@ -76,7 +76,7 @@ fn members_answer_what_they_are_asked() {
         assert_eq!((version.server.as_str(), version.cluster.as_str()), ("3.7.1", "3.7.0"));
         let theirs = ask.hash_kv(leader_id, 2).await.expect("it answers");
         let ours = leader.node().hash_kv(2).await.expect("it has it");
-        assert_eq!(theirs, ours);
+        assert_eq!((theirs.hash, theirs.current_revision), (ours, 2));
         let refused = AskError::Refused("mvcc: required revision is a future revision".to_owned());
         assert_eq!(ask.hash_kv(leader_id, 9).await, Err(refused));
         assert_eq!(ask.renew_lease(leader_id, 77).await, Ok(100));

@@ -14,6 +14,8 @@ use proto::etcdserverpb::{InternalRaftRequest, PutRequest, RangeRequest};
 use tokio::time::Instant;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Of connections, unless said otherwise.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 pub(crate) const TOKEN: &str = "a-token";
 
 /// A directory that goes with its value.
@@ -110,6 +112,18 @@ impl Member {
         bootstrap: Option<Bootstrap>,
         directory: Directory,
     ) -> Self {
+        Self::start_with(name, socket, url, bootstrap, directory, DEADLINE)
+    }
+
+    /// With another time after which connections are given up.
+    pub(crate) fn start_with(
+        name: &str,
+        socket: BoundSocket,
+        url: &str,
+        bootstrap: Option<Bootstrap>,
+        directory: Directory,
+        deadline: Duration,
+    ) -> Self {
         let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
         let running = Running::start(world, options(&directory.0, name, bootstrap));
         let running = running.expect("the directory is fit to start on");
@@ -121,6 +135,8 @@ impl Member {
             urls: vec![url.to_owned()],
             dial_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(6),
+            read_timeout: deadline,
+            write_timeout: deadline,
         };
         let transport = Transport::start(node, identity).expect("a thread is to be had");
         running.connect(Arc::clone(&transport) as Arc<dyn node::Peers>);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::answers::signed;
 use crate::fake::Fake;
-use crate::member::{Directory, Member, PATIENCE, TOKEN, pause, socket, until};
+use crate::member::{DEADLINE, Directory, Member, PATIENCE, TOKEN, pause, socket, until};
 
 /// A member whose two others are fakes, and their ids.
 struct Scene {
@@ -23,6 +23,10 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_deadline(DEADLINE)
+    }
+
+    fn with_deadline(deadline: Duration) -> Self {
         let (socket, url) = socket();
         let fakes = vec![Fake::start(), Fake::start()];
         let urls = [url.clone(), fakes[0].url.clone(), fakes[1].url.clone()];
@@ -35,7 +39,8 @@ impl Scene {
             all.find(|member| member.name == name).map(|member| member.id.0).expect("it is one")
         };
         let ids = vec![id("m1"), id("m2")];
-        let member = Member::start("m0", socket, &url, Some(bootstrap), Directory::new());
+        let member =
+            Member::start_with("m0", socket, &url, Some(bootstrap), Directory::new(), deadline);
         Self { member, fakes, ids }
     }
 
@@ -304,6 +309,51 @@ fn a_stream_without_a_sign_of_life_is_given_up() {
     let took = begun.elapsed();
     assert!(took > Duration::from_secs(4) && took < Duration::from_secs(8), "{took:?}");
     assert_eq!(dialled("msgapp"), 1);
+}
+
+#[test]
+fn connections_are_held_to_the_times_that_are_asked_for() {
+    let deadline = Duration::from_secs(1);
+    let scene = Scene::with_deadline(deadline);
+    let fake = &scene.fakes[0];
+    let soon = |begun: Instant| {
+        let took = begun.elapsed();
+        assert!(took > deadline / 2 && took < DEADLINE - deadline / 2, "{took:?}");
+    };
+    // Who is dialled and says nothing.
+    until("both streams", || fake.has_stream("message") && fake.has_stream("msgapp"));
+    let dialled = || fake.asked("GET /raft/stream/message/").len();
+    let (begun, before) = (Instant::now(), dialled());
+    until("another stream", || dialled() > before);
+    soon(begun);
+
+    // Who dials and asks nothing.
+    let mut idle = TcpStream::connect(scene.member.host()).expect("it listens");
+    idle.set_read_timeout(Some(PATIENCE)).expect("a timeout may be set");
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).expect("it is closed");
+    assert_eq!(String::from_utf8_lossy(&rest), "");
+    soon(begun);
+
+    // Who dials and takes nothing: when its stream is gone, messages are posted.
+    let stuck = Body::dial(&scene.member, "message", scene.ids[0]);
+    let large = Message {
+        r#type: Some(MessageType::MsgHeartbeat as i32),
+        to: Some(scene.ids[0]),
+        context: Some(vec![0; 1 << 20].into()),
+        ..Default::default()
+    };
+    // More than all buffers on the way hold.
+    scene.member.transport().send(&mut vec![large; 64]);
+    let begun = Instant::now();
+    let small = Message { index: Some(4242), to: Some(scene.ids[0]), ..Default::default() };
+    until("a post", || {
+        scene.member.transport().send(&mut vec![small.clone()]);
+        fake.posted().iter().any(|posted| posted.index() == 4242)
+    });
+    soon(begun);
+    drop(stuck);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use env::Call;
 
 use super::Cluster;
+use super::host::Host;
 use super::network::Weather;
 use super::plan::{Clocks, ClusterBug, Fault, Story};
 use super::timeline::{Event, HostAt};
@@ -15,8 +16,10 @@ impl Cluster {
         if self.healing {
             return Ok(());
         }
-        if self.plan.story == Story::FlappingLink {
-            return self.flap_one_link();
+        match self.plan.story {
+            Story::FlappingLink => return self.flap_one_link(),
+            Story::LostLeaders { others } => return self.lose_the_leader(others),
+            Story::Anything | Story::Peace => {}
         }
         let pause = 1 + self.random.below(2 * self.mix.pause_ms);
         self.timeline.after(Duration::from_millis(pause), Event::Fault);
@@ -190,6 +193,23 @@ impl Cluster {
             true => self.flap(leader, (leader + 1 + follower) % hosts),
             false => Ok(()),
         }
+    }
+
+    /// Ends the leader's process and those of so many others.
+    fn lose_the_leader(&mut self, others: usize) -> Checked {
+        let all_there = self.hosts.iter().all(Host::serves);
+        let Some((leader, term)) = self.leader().zip(self.stable_leader()).filter(|_| all_there)
+        else {
+            self.timeline.after(Duration::from_millis(100), Event::Fault);
+            return Ok(());
+        };
+        self.timeline.after(Duration::from_millis(8000 + self.random.below(500)), Event::Fault);
+        self.failover.begins(self.timeline.now(), term.1);
+        let hosts = self.hosts.len();
+        let first = 1 + self.random.index(hosts - 1);
+        self.die_for(leader, false, 5000)?;
+        let next = (0..hosts - 1).map(|at| (leader + 1 + (first + at) % (hosts - 1)) % hosts);
+        next.take(others).try_for_each(|host| self.die_for(host, false, 5000))
     }
 
     fn slow_disk(&mut self) -> Checked {

@@ -7,7 +7,7 @@ use state::LeaseId;
 
 use super::Cluster;
 use super::network::Weather;
-use super::plan::{ClusterBug, Story};
+use super::plan::ClusterBug;
 use super::timeline::{Event, HostAt};
 use crate::check::{
     Answer, Broken, History, LeaseRecord, MemberHash, Moment, Outcome, Rule, check_hashes,
@@ -34,7 +34,7 @@ impl Cluster {
             self.live_until(self.now() + Duration::from_millis(100))?;
         }
         self.serves_everywhere()?;
-        if self.plan.story != Story::Anything {
+        if self.plan.story.is_stable() {
             let leads = self.stable_leader();
             ensure(led.is_some() && leads == led, Checker::Stable, || {
                 format!("{led:?} has led, now {leads:?}")
@@ -71,7 +71,7 @@ impl Cluster {
         }
     }
 
-    fn stable_leader(&self) -> Option<(u64, u64)> {
+    pub(super) fn stable_leader(&self) -> Option<(u64, u64)> {
         let leader = &self.hosts[self.leader()?];
         let term = leader.member.as_ref().map(|member| member.raft().hard_state.term.0);
         Some((leader.id, term.unwrap_or(0)))

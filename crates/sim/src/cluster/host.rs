@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use env::{Random, SimDisk};
 use node::{
-    AskError, Asked, AutoCompaction, Bootstrap, Error, Fatal, HashKv, Image, LeaseStanding,
+    AskError, Asked, AutoCompaction, Bootstrap, Error, Fatal, HashOfMember, Image, LeaseStanding,
     Options, Peer, PeerVersion, Peers, Stepped, World,
 };
 use proto::etcdserverpb::Member;
@@ -81,7 +81,7 @@ impl Peers for Mouth {
         nobody()
     }
 
-    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashKv> {
+    fn hash_kv(&self, _: u64, _: i64) -> Asked<HashOfMember> {
         nobody()
     }
 

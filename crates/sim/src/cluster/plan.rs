@@ -35,6 +35,16 @@ pub enum Story {
     /// One follower's link to the leader breaks again and again, and is made anew at once. The
     /// leader must go on leading.
     FlappingLink,
+    /// The processes of the leader and of so many others end at once, and come back when somebody
+    /// else has long led. Links and disks are as quick or slow as the seed says.
+    LostLeaders { others: usize },
+}
+
+impl Story {
+    /// Whether nothing happens in it that could cost a leader its lead.
+    pub(super) fn is_stable(self) -> bool {
+        matches!(self, Self::Peace | Self::FlappingLink)
+    }
 }
 
 /// Something wrong on purpose, to see that it is noticed.

@@ -6,7 +6,9 @@
 //!
 //! `PINTLE_FIRST_SEED` says where to begin. A seed that fails becomes a test of its own below.
 
-use sim::{ClusterPlan, ClusterReport, Story, run_cluster};
+use std::time::Duration;
+
+use sim::{ClusterPlan, ClusterReport, Story, lose_leaders, run_cluster};
 
 /// How many seeds a usual round takes.
 const SEEDS: u64 = 300;
@@ -81,5 +83,27 @@ fn a_seed_of_a_cluster_decides_everything() {
         assert_eq!(first, again, "seed {seed}");
         let other = run_cluster(seed + 1000, ClusterPlan::default()).expect("a good seed");
         assert_ne!(first.digest, other.digest);
+    }
+}
+
+/// Whoever is lost with the leader, and however late links and disks are, votes are not split for
+/// long.
+#[test]
+fn a_lost_leader_is_soon_replaced() {
+    let first = number("PINTLE_FIRST_SEED").unwrap_or(0);
+    let seeds = number("PINTLE_SEEDS").unwrap_or(12);
+    for (members, others) in [(3, 0), (5, 0), (5, 1)] {
+        let run = |seed| lose_leaders(seed, members, others).expect("a good seed");
+        let mut waits: Vec<Duration> = (first..first + seeds).flat_map(run).collect();
+        waits.sort_unstable();
+        let at = |percent| waits[(waits.len() - 1) * percent / 100];
+        let (count, longest) = (waits.len(), at(100));
+        eprintln!(
+            "{members} members lost their leader and {others} more {count} times; another one led \
+             after {:?} (median), {:?} (99 %), {longest:?} (longest)",
+            at(50),
+            at(99),
+        );
+        assert!(longest < Duration::from_secs(1), "of seeds from {first}: {longest:?}");
     }
 }

@@ -99,6 +99,38 @@ fn members_of_both_kinds_find_each_other_at_a_service_of_either() {
 }
 
 #[test]
+fn members_find_each_other_in_the_dns() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let _alone = alone();
+    let test = "cluster::discovery::members_find_each_other_in_the_dns";
+    if !e2e::on_hosts(test, &pintle) {
+        return;
+    }
+    let domain = "members.example";
+    let (servers, by_tcp) = ([&pintle, &pintle, &etcd], 1);
+    let (cluster, names) =
+        Cluster::start_by_names("dns", &servers, &FLAGS, domain, by_tcp).unwrap();
+    let members = cluster.call(0, &MemberListRequest::default()).unwrap().members;
+    for at in 0..servers.len() {
+        let address = cluster.member(at).peer_address();
+        let url = format!("http://m{at}.{domain}:{}", address.port());
+        let member = members.iter().find(|member| member.name == format!("m{at}"));
+        assert_eq!(member.unwrap().peer_urls, [url]);
+        // Each was told by the way that it had to take.
+        let told = |way: bool| {
+            let service = format!("_etcd-server._tcp.{domain}");
+            let asked = names.asked().into_iter().filter(|asked| asked.from == address.ip());
+            asked.filter(|asked| asked.name == service && asked.by_tcp == way).count()
+        };
+        assert!(told(false) > 0, "m{at}: {:?}", names.asked());
+        assert_eq!(told(true) > 0, at == by_tcp, "m{at}: {:?}", names.asked());
+    }
+    let value = Bytes::from_static(b"v");
+    cluster.call(0, &PutRequest { key: value.clone(), value, ..PutRequest::default() }).unwrap();
+    cluster.same_hash().unwrap();
+}
+
+#[test]
 fn a_service_that_is_not_there_yet_is_waited_for() {
     let Some(pintle) = Server::pintle() else { return };
     let _alone = alone();
