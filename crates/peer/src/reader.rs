@@ -85,8 +85,8 @@ async fn dial_stream(
 ) -> Result<Incoming, Failure> {
     let patience = shared.identity.dial_timeout;
     let dialled = async {
-        let write = shared.identity.write_timeout;
-        let mut sender = dial::dial(&shared.identity.dialer, url, patience, write).await?;
+        let stuck = shared.identity.write_timeout;
+        let mut sender = dial::dial(&shared.identity.dialer, url, patience, stuck).await?;
         let path = format!("/raft/stream/{}/{:x}", kind.path(), shared.identity.member);
         let mut request: Request<dial::Body> = get(&path);
         shared.sign(request.headers_mut());

@@ -47,12 +47,12 @@ pub struct Identity {
     pub dial_timeout: Duration,
     /// How long it may take another one to answer.
     pub request_timeout: Duration,
+    /// How they are reached.
+    pub dialer: Dialer,
     /// A connection on which nothing is heard for so long is given up.
     pub read_timeout: Duration,
     /// Likewise one that takes nothing of what is said.
     pub write_timeout: Duration,
-    /// How they are reached.
-    pub dialer: Dialer,
 }
 
 /// Carries what this member says to the others, and what they say to it.

@@ -83,9 +83,9 @@ fn identity(config: &Config, running: &Running, dialer: peer::Dialer) -> peer::I
         urls: texts(&config.advertise.peer).into_iter().map(str::to_owned).collect(),
         dial_timeout: Duration::from_secs(1) + election,
         request_timeout: STOP_GRACE + election * 2,
+        dialer,
         read_timeout: config.raft.read_timeout,
         write_timeout: config.raft.write_timeout,
-        dialer,
     }
 }
 
