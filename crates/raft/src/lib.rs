@@ -78,10 +78,10 @@
 //! An election need not wait for the timer then. The driver of each follower
 //!
 //! 1. calls [`RawNode::forget_leader`] at once: it will grant a pre-vote from now on;
-//! 2. calls [`RawNode::pre_campaign`] after a moment that differs from member to member, if there is
-//!    no leader and no new term by then; where two ask at once, one calls [`RawNode::stand_back`];
-//!    and, if there is still no leader, each asks again some times, each time later, against votes
-//!    that were split all the same;
+//! 2. calls [`RawNode::pre_campaign`] after a moment that differs from member to member, if there
+//!    is no leader and no new term by then; where two ask at once, one calls
+//!    [`RawNode::stand_back`]; and, if there is still no leader, each asks again some times, each
+//!    time later, against votes that were split all the same;
 //! 3. calls [`RawNode::remember_leader`] if the connection is back before anything came of it.
 //!
 //! It is safe at any time, since it only shortens the wait before a pre-vote. And a healthy leader

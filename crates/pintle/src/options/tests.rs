@@ -300,7 +300,8 @@ fn a_file_sets_every_kind_of_option() {
          Pre-Vote: off\n\
          socket-options:\n  reuse-port: true\n\
          client-transport-security:\n  cert-file: c\n  allowed-hostname: [h]\n  \
-         allowed-cn: [me]\n  skip-client-san-verification: true\n\
+         allowed-cn: [me]\n  \
+         skip-client-san-verification: true\n\
          peer-transport-security:\n  cert-file: p\n  allowed-cn: [cn]\n\
          discovery-config:\n  token: t\n  client:\n    endpoints: [e]\n    dial-timeout: 5\n    \
          secure:\n      cert: dc\n\
