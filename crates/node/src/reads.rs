@@ -18,14 +18,21 @@ impl Node {
     pub async fn read_range(&self, request: &RangeRequest) -> Result<RangeReply, Error> {
         let watchful = &self.shared.watchful;
         let begun = watchful.now();
+        let mut confirmed = begun;
         let outcome = match request.serializable {
             true => self.range(request).await,
             false => match self.read_barrier().await {
-                Ok(()) => self.range(request).await,
+                Ok(()) => {
+                    confirmed = watchful.now();
+                    self.range(request).await
+                }
                 Err(error) => Err(error),
             },
         };
         let took = watchful.now().saturating_sub(begun);
+        if outcome.is_ok() {
+            self.shared.slow.ranged(took, confirmed.saturating_sub(begun));
+        }
         tally::answered(Kind::Range, outcome.is_ok(), took);
         watchful.ranged(took, request, outcome.as_ref());
         outcome
