@@ -43,6 +43,7 @@ mod reads;
 mod receive;
 mod running;
 mod sizes;
+mod slow;
 mod snapshot;
 mod space;
 mod standing;

@@ -27,6 +27,7 @@ use crate::leases::Clockwork;
 use crate::opening::Opening;
 use crate::peers::Others;
 use crate::queue::{Input, Proposal, Queue};
+use crate::slow::Slow;
 use crate::standing::Standing;
 use crate::tally::{self, Kind};
 use crate::tokens::Tokens;
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) syncs: std::sync::mpsc::Sender<(u64, wal::SyncJob)>,
     pub(crate) failure: watch::Sender<Option<String>>,
     pub(crate) limits: Limits,
+    /// Tells where the time of slow requests went.
+    pub(crate) slow: Slow,
     /// For long reads and what else is done aside.
     pub(crate) turns_aside: Arc<Semaphore>,
     /// How long steps take, smoothed.
@@ -186,6 +189,7 @@ impl Shared {
             syncs,
             failure,
             limits,
+            slow: Slow::default(),
             turns_aside: Arc::new(Semaphore::new(TURNS_ASIDE)),
             step_micros: AtomicU64::new(0),
         }
@@ -330,18 +334,22 @@ impl Node {
         let outcome = self.propose_once(request).await;
         // As in etcd, a request that was refused when it was applied was answered well.
         let success = matches!(outcome, Ok(_) | Err(Error::Rejected(_)));
-        tally::answered(kind, success, self.now().saturating_sub(begun));
-        outcome
+        let took = self.now().saturating_sub(begun);
+        tally::answered(kind, success, took);
+        outcome.map(|Answered { reply, revision, way }| {
+            self.shared.slow.wrote(kind, begun, took, &way);
+            (reply, revision)
+        })
     }
 
-    async fn propose_once(&self, request: InternalRaftRequest) -> Result<(Reply, i64), Error> {
+    async fn propose_once(&self, request: InternalRaftRequest) -> Result<Answered, Error> {
         let outcome = self.enqueue(request)?;
         let answered = tokio::time::timeout(self.shared.limits.request_timeout, async {
             self.see_to_step().await;
             outcome.await
         });
         match answered.await {
-            Ok(Ok(answered)) => answered.map(|Answered { reply, revision }| (reply, revision)),
+            Ok(Ok(answered)) => answered,
             Ok(Err(_)) => Err(Error::Stopped),
             Err(_) => {
                 metrics::PROPOSALS_FAILED.inc();
@@ -416,6 +424,11 @@ impl Node {
                 Err(Error::Timeout)
             }
         }
+    }
+
+    /// Has requests that take longer than this logged, with where their time went; zero for none.
+    pub fn explain_slow_requests(&self, longer_than: Duration) {
+        self.shared.slow.set(longer_than);
     }
 
     /// Whether the db file has room for a request of this cost. If not, the alarm is raised

@@ -23,15 +23,20 @@ impl Node {
     ) -> Result<RangeReply, Error> {
         let watchful = &self.shared.watchful;
         let begun = watchful.now();
+        let mut confirmed = begun;
         let outcome = async {
             if !request.serializable {
                 self.read_barrier().await?;
+                confirmed = watchful.now();
             }
             permit.await?;
             self.range(request).await
         };
         let outcome = outcome.await;
         let took = watchful.now().saturating_sub(begun);
+        if outcome.is_ok() {
+            self.shared.slow.ranged(took, confirmed.saturating_sub(begun));
+        }
         tally::answered(Kind::Range, outcome.is_ok(), took);
         watchful.ranged(took, request, outcome.as_ref());
         outcome

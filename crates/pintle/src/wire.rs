@@ -37,6 +37,7 @@ pub(crate) fn run_member(
     let running = Running::start(world, options(config, bootstrap))?;
     now_serving(config, logger, running.node().header().member_id);
     let services = Services::new(running.node().clone(), limits(config), access(config), auth);
+    running.node().explain_slow_requests(config.own.slow_request_log_duration);
     let audit = audit::open(config, &services)?;
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

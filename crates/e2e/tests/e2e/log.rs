@@ -218,3 +218,22 @@ const SAME: &[&str] = &[
     "snapshot-forced",
     "added-peer-peer-urls",
 ];
+
+#[test]
+fn where_the_time_of_slow_requests_went_is_told_where_that_is_wanted() {
+    let Some(pintle) = Server::pintle() else { return };
+    let scratch = Scratch::new("log");
+    let flags = ["--unsafe-no-fsync", "--experimental-slow-request-log-duration=1us"];
+    let member = Member::start(&pintle, scratch.path(), &flags).unwrap();
+    let client = Client::connect(&member).unwrap();
+    client.call(&PutRequest { key: "a".into(), ..PutRequest::default() }).unwrap();
+    client.call(&RangeRequest { key: "a".into(), ..RangeRequest::default() }).unwrap();
+    for (kind, part) in [("Put", "syncing the log (fsync): "), ("Range", "reading: ")] {
+        let told = e2e::until(Duration::from_secs(5), || {
+            let log = member.log();
+            let mut lines = log.lines().filter(|line| line.contains("a request took long"));
+            lines.any(|line| line.contains(kind) && line.contains(part)).then_some(())
+        });
+        assert!(told.is_some(), "{kind}: {}", member.log_tail());
+    }
+}

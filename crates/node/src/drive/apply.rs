@@ -6,7 +6,7 @@ use proto::etcdserverpb::InternalRaftRequest;
 use raft::{ConfChange, Entry, EntryBody, LogIndex, StateRole, StorageApply};
 use state::{ConfChanged, Effect, EntryId, EntryRequest, MemberChange, Outcome, Rejected, Reply};
 
-use super::{Answered, Drive};
+use super::{Answered, Drive, Pending, Way};
 use crate::tally::{self, Kind, Tally};
 use crate::wire::{self, Payload};
 use crate::{Error, Fatal, life, metrics};
@@ -79,7 +79,11 @@ impl Drive {
 
     fn apply_request(&mut self, at: EntryId, request: &InternalRaftRequest) -> Result<(), Fatal> {
         let id = request.header.as_ref().map_or(request.id, |header| header.id);
-        let answer = self.answers.remove(&id).map(|pending| pending.answer);
+        let (answer, proposed) = match self.answers.remove(&id) {
+            Some(Pending { answer, since, .. }) => (Some(answer), since),
+            None => (None, Duration::ZERO),
+        };
+        let durable = self.unsynced.durable_since(at.index);
         let kind = Kind::of(request);
         let lease_keys = self.lease_keys(request);
         let is_new = at.index > self.parts.state.applied().index;
@@ -105,7 +109,9 @@ impl Drive {
         }
         if let Some(answer) = answer {
             let revision = applied.revision;
-            let outcome = applied.outcome.map(|reply| Answered { reply, revision });
+            let applied_at = self.parts.watchful.now();
+            let way = Way { proposed, durable, committed: begun, applied: applied_at };
+            let outcome = applied.outcome.map(|reply| Answered { reply, revision, way });
             // The caller may have gone away.
             let _ = answer.send(outcome.map_err(Error::Rejected));
         }
@@ -211,7 +217,8 @@ impl Drive {
         }
         if let Some(pending) = self.answers.remove(&encoded.id()) {
             let revision = self.parts.state.views().reader.current_revision();
-            let outcome = outcome.map(|()| Answered { reply: Reply::Nothing, revision });
+            let outcome =
+                outcome.map(|()| Answered { reply: Reply::Nothing, revision, way: Way::default() });
             let _ = pending.answer.send(outcome.map_err(Error::Rejected));
         }
         Ok(())

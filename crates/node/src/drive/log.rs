@@ -1,6 +1,7 @@
 //! What goes into the log, when it is durable, and what may be forgotten of it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use raft::{AppendTicket, Entry, LogIndex, Storage as _, StorageAppend};
 use wal::{EntryRef, MustSync};
@@ -9,6 +10,8 @@ use super::{Drive, storage_failure};
 use crate::wire::{self, Payload};
 use crate::{Fatal, SERVER_VERSION, life, metrics};
 
+/// Syncs whose times are kept until their entries are applied.
+const DURABLE_NOTES: usize = 256;
 /// Applied entries that the log in memory keeps where there is nobody to send them to.
 const KEPT_ALONE: u64 = 64;
 /// Bytes of entries that it keeps at most for members that are behind; who is further behind gets
@@ -21,10 +24,27 @@ const KEPT_BYTES_FOR_SNAPSHOT: u64 = 512 << 20;
 /// Appends that are written and not yet known to be durable, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Unsynced {
-    waiting: VecDeque<(AppendTicket, bool)>,
+    waiting: VecDeque<(AppendTicket, bool, u64)>,
+    /// Up to which index the log was durable when, for entries that are not applied yet.
+    durable: VecDeque<(u64, Duration)>,
     /// How many of them the sync that is under way covers, and its number.
     under_way: Option<(u64, usize)>,
     last_number: u64,
+}
+
+impl Unsynced {
+    fn note_durable(&mut self, index: u64, now: Duration) {
+        if self.durable.len() == DURABLE_NOTES {
+            self.durable.pop_front();
+        }
+        self.durable.push_back((index, now));
+    }
+
+    /// When the entry that is applied now had become durable, and forgets what was before it.
+    pub(super) fn durable_since(&mut self, index: u64) -> Option<Duration> {
+        while self.durable.pop_front_if(|(upto, _)| *upto < index).is_some() {}
+        self.durable.front().map(|(_, since)| *since)
+    }
 }
 
 impl Drive {
@@ -42,7 +62,8 @@ impl Drive {
             needs_sync = self.write_log(&entries, must_sync)?;
             self.parts.raft.storage_mut().append(entries).map_err(storage_failure)?;
         }
-        self.unsynced.waiting.push_back((ticket, needs_sync));
+        let last = self.parts.raft.storage().last_index().0;
+        self.unsynced.waiting.push_back((ticket, needs_sync, last));
         if self.sync_here && self.unsynced.under_way.is_none() {
             self.sync_now()?;
         }
@@ -51,7 +72,7 @@ impl Drive {
 
     /// Makes durable all that is written, here and now.
     pub(super) fn sync_now(&mut self) -> Result<(), Fatal> {
-        if self.unsynced.waiting.iter().any(|(_, needs_sync)| *needs_sync) {
+        if self.unsynced.waiting.iter().any(|(_, needs_sync, _)| *needs_sync) {
             let begun = self.parts.watchful.now();
             self.parts.wal.sync()?;
             let took = self.parts.watchful.now().saturating_sub(begun);
@@ -70,7 +91,8 @@ impl Drive {
         if self.unsynced.under_way.is_some() {
             return Ok(false);
         }
-        let free = self.unsynced.waiting.iter().take_while(|(_, needs_sync)| !needs_sync).count();
+        let free =
+            self.unsynced.waiting.iter().take_while(|(_, needs_sync, _)| !needs_sync).count();
         self.report_appended(free)?;
         if !self.unsynced.waiting.is_empty() {
             self.unsynced.last_number += 1;
@@ -95,8 +117,13 @@ impl Drive {
     }
 
     fn report_appended(&mut self, count: usize) -> Result<(), Fatal> {
+        if let Some((.., last)) = count.checked_sub(1).and_then(|at| self.unsynced.waiting.get(at))
+        {
+            let last = *last;
+            self.unsynced.note_durable(last, self.parts.watchful.now());
+        }
         for _ in 0..count {
-            let Some((ticket, _)) = self.unsynced.waiting.pop_front() else { break };
+            let Some((ticket, ..)) = self.unsynced.waiting.pop_front() else { break };
             self.parts
                 .raft
                 .on_append_done(ticket, &mut self.released)

@@ -93,6 +93,21 @@ pub(crate) struct Answered {
     pub(crate) reply: Reply,
     /// The store's revision after it.
     pub(crate) revision: i64,
+    /// When it passed where.
+    pub(crate) way: Way,
+}
+
+/// When a request passed where, on this member's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Way {
+    /// The drive took it.
+    pub(crate) proposed: Duration,
+    /// Its entry was synced in this member's log, if that was before it was applied.
+    pub(crate) durable: Option<Duration>,
+    /// It was committed, and its turn to be applied came.
+    pub(crate) committed: Duration,
+    /// It was applied.
+    pub(crate) applied: Duration,
 }
 
 /// What [`Drive::flush`] came to.
@@ -126,6 +141,8 @@ struct Pending {
     answer: Answer,
     /// The term in which it was proposed.
     term: u64,
+    /// When.
+    since: Duration,
 }
 
 pub(crate) struct Drive {

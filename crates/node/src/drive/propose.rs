@@ -36,7 +36,7 @@ impl Drive {
                 let term = self.parts.raft.status().hard_state.term.0;
                 match self.parts.raft.propose_conf_change(change) {
                     Ok(()) => {
-                        self.answers.insert(id, Pending { answer, term });
+                        self.answers.insert(id, Pending { answer, term, since: self.now });
                     }
                     // The caller may have gone away.
                     Err(error) => drop(answer.send(Err(refusal(&error)))),
@@ -64,7 +64,7 @@ impl Drive {
         match self.parts.raft.propose(payload) {
             Ok(()) => {
                 if let Some(answer) = answer {
-                    self.answers.insert(id, Pending { answer, term });
+                    self.answers.insert(id, Pending { answer, term, since: self.now });
                 }
             }
             Err(failure) => {

@@ -74,6 +74,8 @@ pub(crate) struct Own {
     pub(crate) alarm_auto_disarm: bool,
     /// Stand-ins for the metrics of Go's runtime.
     pub(crate) go_metrics: bool,
+    /// Zero for none.
+    pub(crate) slow_request_log_duration: Duration,
     pub(crate) value_memory_bytes: u64,
     pub(crate) page_cache_bytes: u64,
     pub(crate) recent_events_bytes: u64,
@@ -508,6 +510,9 @@ fn own(settings: &Settings) -> Result<Own, String> {
         audit_log: audit_log(settings)?,
         alarm_auto_disarm: settings.flag("experimental-alarm-auto-disarm"),
         go_metrics: settings.flag("experimental-go-metrics"),
+        slow_request_log_duration: settings
+            .duration("experimental-slow-request-log-duration")
+            .to_std(),
         value_memory_bytes: settings.uint("experimental-value-memory-bytes"),
         page_cache_bytes: settings.uint("experimental-page-cache-bytes"),
         recent_events_bytes: settings.uint("experimental-recent-events-bytes"),

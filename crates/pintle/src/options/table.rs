@@ -549,6 +549,12 @@ pub(crate) const TABLE: &[Row] = &[
         "Show stand-ins for the metrics of Go's runtime.",
     ),
     own(
+        "experimental-slow-request-log-duration",
+        DURATION,
+        "0s",
+        "Log where the time went of requests that take longer; 0 logs none.",
+    ),
+    own(
         "experimental-value-memory-bytes",
         UINT,
         "1073741824",
