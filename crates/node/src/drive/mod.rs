@@ -187,6 +187,7 @@ pub(crate) struct Drive {
 
 impl Drive {
     pub(crate) fn new(parts: Parts, pace: Pace, now: Duration) -> Self {
+        let found = parts.raft.status().hard_state;
         let drive = Self {
             seals: parts.state.views().backend.commits(),
             parts,
@@ -208,7 +209,9 @@ impl Drive {
             prepared: None,
             leaves_at: None,
             leads_in: None,
-            unwritten: None,
+            // The log may not know how far it is committed, which the db file has told. A snapshot
+            // beyond what it knows would not count for the next start, with its entries gone.
+            unwritten: (found.commit.0 > 0).then_some(found),
             now,
             next_tick: now + pace.tick,
             next_lease_look: now + LEASE_INTERVAL,

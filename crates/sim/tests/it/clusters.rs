@@ -84,6 +84,14 @@ fn clusters_that_change_at_the_end_recover() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// A start takes from the db file how far the log is committed. The log has to be told before it
+/// lets go of entries.
+#[test]
+fn a_snapshot_counts_for_the_start_after_the_next_one() {
+    let (_, failed) = run_all([510419].into_iter(), ClusterPlan::default());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn a_seed_of_a_cluster_decides_everything() {
     for seed in 0..4 {
