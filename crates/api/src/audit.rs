@@ -50,6 +50,8 @@ pub(crate) struct Audited<'a> {
     pub(crate) service: &'static str,
     pub(crate) method: &'static str,
     pub(crate) remote: Option<SocketAddr>,
+    /// Who called, where auth is on and something said it.
+    pub(crate) user: Option<&'a str>,
     /// The request of a call that has a single one.
     pub(crate) request: Option<&'a Bytes>,
     /// `None` where the caller gave up.
@@ -216,6 +218,9 @@ fn line(call: &Audited<'_>, keys: &[Keys], lost: u64) -> AuditLine {
         "keys": keys.iter().take(MOST_KEYS).map(Keys::shown).collect::<Vec<_>>(),
         "outcome": code.name(),
     });
+    if let Some(user) = call.user {
+        line["user"] = json!(user);
+    }
     if keys.len() > MOST_KEYS {
         line["more_keys"] = json!(keys.len() - MOST_KEYS);
     }
@@ -237,6 +242,7 @@ mod tests {
             service: "etcdserverpb.KV",
             method,
             remote: Some(([127, 0, 0, 1], 9).into()),
+            user: None,
             request: Some(request),
             outcome: Some(&Ok(())),
             begun: Duration::from_millis(5),
@@ -272,9 +278,11 @@ mod tests {
         let line = lines.try_recv().expect("a line");
         assert!(line.contains(r#""keys":[["\\xff","\u0000"]]"#), "{line}");
         assert!(line.contains(r#""message":"no lease","method""#), "{line}");
-        audit.note(&Audited { outcome: None, ..call("Range", &Bytes::from_static(b"\xff")) });
+        let garbage = Bytes::from_static(b"\xff");
+        audit.note(&Audited { outcome: None, user: Some("u"), ..call("Range", &garbage) });
         let line = lines.try_recv().expect("a line");
         assert!(line.contains(r#""keys":[]"#) && line.contains("Canceled"), "{line}");
+        assert!(line.contains(r#""user":"u""#), "{line}");
     }
 
     #[test]

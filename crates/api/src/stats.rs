@@ -79,6 +79,7 @@ impl Watched {
             watched: self,
             services: Arc::clone(&services),
             remote: caller.remote,
+            user: audited_user(&services, &caller).await,
             request: request.clone(),
             response: None,
             outcome: None,
@@ -110,7 +111,7 @@ impl Watched {
         F: Future<Output = Result<(), Status>>,
     {
         let _timer = self.timer(&services);
-        let mut audited = AuditedStream::begin(self, &services, &caller);
+        let mut audited = AuditedStream::begin(self, &services, &caller).await;
         let outcome = match services.pass(&caller, self.service, self.method).await {
             Ok(()) => handler(services, caller, requests, replies).await,
             Err(status) => Err(status),
@@ -126,6 +127,11 @@ fn is_audited(services: &Services) -> bool {
     services.audit.get().is_some()
 }
 
+/// Who calls, if the audit log wants to know.
+async fn audited_user(services: &Services, caller: &Caller) -> Option<Arc<str>> {
+    if is_audited(services) { services.name_of(caller).await } else { None }
+}
+
 /// When something began, by the time of day.
 fn begun_at(services: &Services, took: Duration) -> Duration {
     services.node.wall_clock().saturating_sub(took)
@@ -136,16 +142,25 @@ struct AuditedStream {
     watched: &'static Watched,
     services: Arc<Services>,
     remote: Option<SocketAddr>,
+    user: Option<Arc<str>>,
     outcome: Option<Result<(), Status>>,
     begun: Instant,
 }
 
 impl AuditedStream {
-    fn begin(watched: &'static Watched, services: &Arc<Services>, caller: &Caller) -> Option<Self> {
-        is_audited(services).then(|| Self {
+    async fn begin(
+        watched: &'static Watched,
+        services: &Arc<Services>,
+        caller: &Caller,
+    ) -> Option<Self> {
+        if !is_audited(services) {
+            return None;
+        }
+        Some(Self {
             watched,
             services: Arc::clone(services),
             remote: caller.remote,
+            user: audited_user(services, caller).await,
             outcome: None,
             begun: Instant::now(),
         })
@@ -160,6 +175,7 @@ impl Drop for AuditedStream {
             service: self.watched.service,
             method: self.watched.method,
             remote: self.remote,
+            user: self.user.as_deref(),
             request: None,
             outcome: self.outcome.as_ref(),
             begun: begun_at(&self.services, took),
@@ -174,6 +190,8 @@ struct Stats {
     watched: &'static Watched,
     services: Arc<Services>,
     remote: Option<SocketAddr>,
+    /// For the audit log, where there is one.
+    user: Option<Arc<str>>,
     request: Bytes,
     response: Option<Bytes>,
     /// For the audit log, where there is one.
@@ -193,6 +211,7 @@ impl Drop for Stats {
                 service: self.watched.service,
                 method: self.watched.method,
                 remote: self.remote,
+                user: self.user.as_deref(),
                 request: Some(&self.request),
                 outcome: self.outcome.as_ref(),
                 begun: begun_at(&self.services, took),

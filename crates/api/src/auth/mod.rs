@@ -18,6 +18,8 @@ mod jwt;
 mod passwords;
 mod rules;
 
+use std::sync::Arc;
+
 use node::{AuthInfo, Error, Need, Node, Rejected};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use sha2::{Digest as _, Sha256};
@@ -173,6 +175,15 @@ impl Services {
             Rule::User => self.user(caller).await,
             Rule::Admin => self.admin(caller).await,
         }
+    }
+
+    /// The name of who calls, where auth is on and something says it.
+    pub(crate) async fn name_of(&self, caller: &Caller) -> Option<Arc<str>> {
+        if !self.node.is_auth_enabled() {
+            return None;
+        }
+        let who = self.auth.who(&self.node, &caller.credentials).await.ok().flatten();
+        who.map(|who| who.username)
     }
 
     /// Refuses who is nobody.
