@@ -159,3 +159,41 @@ fn what_is_not_tls_is_refused_where_only_tls_is_spoken() {
         assert!(told.is_some(), "{}", member.log_tail());
     }
 }
+
+#[test]
+fn a_certificate_names_its_user() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let Some(etcdctl) = e2e::peer("etcdctl") else { return };
+    for server in [&pintle, &etcd] {
+        let scratch = Scratch::new("tls-names");
+        let authority = authority(scratch.path());
+        authority.vouch("root", 15).unwrap();
+        let flags = client_flags(&authority);
+        let member = Member::start(server, scratch.path(), &borrowed(&flags)).unwrap();
+        let by = |name, line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            ctl(&etcdctl, &member, &authority, Some(name), &words, &scratch)
+        };
+        for line in [
+            "user add root --no-password",
+            "user grant-role root root",
+            "role add r",
+            "role grant-permission r readwrite a",
+            "user add client --no-password",
+            "user grant-role client r",
+            "auth enable",
+        ] {
+            let done = by("client", line);
+            assert_eq!(done.code, 0, "{}: {line}: {done:?}", server.name);
+        }
+        assert_eq!(by("client", "put a 1").code, 0, "{}", server.name);
+        for line in ["put b 1", "user list"] {
+            let refused = by("client", line);
+            assert!(refused.stderr.contains("permission denied"), "{}: {refused:?}", server.name);
+        }
+        assert_eq!(by("root", "user list").stdout, "client\nroot\n", "{}", server.name);
+        // Another name that the authority vouches for is no user.
+        let refused = by("server", "get a");
+        assert!(refused.stderr.contains("permission denied"), "{}: {refused:?}", server.name);
+    }
+}
