@@ -139,7 +139,7 @@ async fn talk(
     let (near, far, remote) = pair().await;
     let accepted = async {
         let secured = server.accept(far, Some(remote)).await;
-        let Some(Secured { mut stream, is_tls, common_name }) = secured else { return None };
+        let Secured { mut stream, is_tls, common_name } = secured?;
         assert!(is_tls);
         stream.write_all(b"!").await.ok()?;
         stream.flush().await.ok()?;
