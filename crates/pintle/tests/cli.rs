@@ -66,7 +66,7 @@ fn a_flag_that_does_not_read_ends_with_2() {
 #[test]
 fn options_that_make_no_sense_end_with_1_and_are_all_told() {
     let output =
-        run(&["--election-timeout=1", "--auto-tls", "--listen-client-urls=http://a:1"], &[]);
+        run(&["--election-timeout=1", "--memory-mlock", "--listen-client-urls=http://a:1"], &[]);
     assert_eq!(output.status.code(), Some(1));
     let messages = logged(&output, "msg");
     assert_eq!(messages[0], "Running: ");
