@@ -191,7 +191,7 @@ fn the_log_goes_where_it_is_told() {
             "--log-format=console",
             "--pre-vote=false",
             "--name=b",
-            "--auto-tls",
+            "--memory-mlock",
         ],
         &[],
     );
@@ -200,7 +200,7 @@ fn the_log_goes_where_it_is_told() {
     let text = std::fs::read_to_string(&log.0).expect("is there");
     assert!(text.contains("\tinfo\tpintle/run.rs:"), "{text}");
     assert!(
-        text.contains("failed to verify flags\t{\"error\":\"--auto-tls is not built"),
+        text.contains("failed to verify flags\t{\"error\":\"--memory-mlock is not built"),
         "{text}"
     );
 }
