@@ -74,8 +74,8 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    pub(super) fn new(seed: u64, auth: bool) -> Self {
-        let generator = Generator::new(seed, Mix { auth, reads: true });
+    pub(super) fn new(seed: u64) -> Self {
+        let generator = Generator::new(seed, Mix { auth: true, reads: true });
         Self { random: Random::new(seed ^ 1), generator }
     }
 
