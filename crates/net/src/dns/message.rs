@@ -116,11 +116,11 @@ impl Query {
         Some(match flags & CODE {
             NO_SUCH_NAME => Answer::Nothing,
             0 if flags & TRUNCATED != 0 => Answer::Truncated,
-            0 if self.kind == TYPE_PTR => match reader.names(answers)? {
+            0 if self.kind == TYPE_PTR => match reader.records(answers, TYPE_PTR, Reader::name)? {
                 names if names.is_empty() => Answer::Nothing,
                 names => Answer::Names(names),
             },
-            0 => match reader.records(answers)? {
+            0 => match reader.records(answers, TYPE_SRV, Reader::srv_record)? {
                 records if records.is_empty() => Answer::Nothing,
                 records => Answer::Records(records),
             },
@@ -150,8 +150,14 @@ impl<'a> Reader<'a> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
 
-    /// The SRV records among so many; whatever leads to them (aliases) does not matter.
-    fn records(&mut self, count: u16) -> Option<Vec<SrvRecord>> {
+    /// What `read` makes of the records of one kind among so many; whatever leads to them (aliases)
+    /// does not matter.
+    fn records<T>(
+        &mut self,
+        count: u16,
+        wanted: u16,
+        read: impl Fn(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let mut records = Vec::new();
         for _ in 0..count {
             self.name()?;
@@ -159,13 +165,11 @@ impl<'a> Reader<'a> {
             self.skip(4)?;
             let length = usize::from(self.number()?);
             let end = self.at.checked_add(length)?;
-            if kind == TYPE_SRV && class == CLASS_IN {
-                let (priority, weight, port) = (self.number()?, self.number()?, self.number()?);
-                let target = self.name()?;
+            if kind == wanted && class == CLASS_IN {
+                records.push(read(self)?);
                 if self.at != end {
                     return None;
                 }
-                records.push(SrvRecord { priority, weight, port, target });
             } else {
                 self.skip(length)?;
             }
@@ -173,25 +177,9 @@ impl<'a> Reader<'a> {
         Some(records)
     }
 
-    /// The names among so many records.
-    fn names(&mut self, count: u16) -> Option<Vec<String>> {
-        let mut names = Vec::new();
-        for _ in 0..count {
-            self.name()?;
-            let (kind, class) = (self.number()?, self.number()?);
-            self.skip(4)?;
-            let length = usize::from(self.number()?);
-            let end = self.at.checked_add(length)?;
-            if kind == TYPE_PTR && class == CLASS_IN {
-                names.push(self.name()?);
-                if self.at != end {
-                    return None;
-                }
-            } else {
-                self.skip(length)?;
-            }
-        }
-        Some(names)
+    fn srv_record(&mut self) -> Option<SrvRecord> {
+        let (priority, weight, port) = (self.number()?, self.number()?, self.number()?);
+        Some(SrvRecord { priority, weight, port, target: self.name()? })
     }
 
     /// A name, which may go on elsewhere in the message.
