@@ -81,7 +81,19 @@ impl Cluster {
     ) -> anyhow::Result<Self> {
         let everybody: Vec<_> = (0..servers.len()).collect();
         let identity = |cluster: &Self, at| cluster.identity(at, &everybody, "new");
-        Self::start_with(network, name, servers, flags, identity)
+        Self::start_with(network, name, servers, servers.len(), flags, identity)
+    }
+
+    /// As [`Cluster::start`], with a last member that begins when the others serve.
+    pub fn start_last_late(
+        name: &str,
+        servers: &[&Server],
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
+        let everybody: Vec<_> = (0..servers.len()).collect();
+        let identity = |cluster: &Self, at| cluster.identity(at, &everybody, "new");
+        let network = Network::Links(Links::new());
+        Self::start_with(network, name, servers, servers.len() - 1, flags, identity)
     }
 
     /// As [`Cluster::start`], with members that find each other at a discovery service, which
@@ -101,7 +113,8 @@ impl Cluster {
                 format!("--discovery-endpoints=http://{service}"),
             ]
         };
-        Self::start_with(Network::Links(Links::new()), name, servers, flags, identity)
+        let network = Network::Links(Links::new());
+        Self::start_with(network, name, servers, servers.len(), flags, identity)
     }
 
     /// As [`Cluster::start_on_hosts`], with members that find each other in the DNS: in records of
@@ -125,8 +138,8 @@ impl Cluster {
                 format!("--initial-cluster-token={TOKEN}"),
             ]
         };
-        let started =
-            Self::start_with(Network::Hosts(Hosts::new()?), name, servers, flags, identity);
+        let network = Network::Hosts(Hosts::new()?);
+        let started = Self::start_with(network, name, servers, servers.len(), flags, identity);
         let names = names.into_inner().context("the first member needs them")??;
         Ok((started?, names))
     }
@@ -146,10 +159,12 @@ impl Cluster {
         Names::start(&self.runtime, HERE, zone)
     }
 
+    /// Those behind the first `together` members begin when these serve.
     fn start_with(
         network: Network,
         name: &str,
         servers: &[&Server],
+        together: usize,
         flags: &[&str],
         identity: impl Fn(&Self, usize) -> Vec<String>,
     ) -> anyhow::Result<Self> {
@@ -167,13 +182,15 @@ impl Cluster {
         for (server, front) in servers.iter().zip(fronts) {
             cluster.seat(server, front)?;
         }
-        for (at, server) in servers.iter().enumerate() {
-            let identity = identity(&cluster, at);
-            cluster.seats[at].member.identify(identity);
-            cluster.spawn(at, server)?;
-        }
-        for at in 0..servers.len() {
-            cluster.seats[at].member.wait_until_it_serves()?;
+        for begin in [0..together, together..servers.len()] {
+            for at in begin.clone() {
+                let identity = identity(&cluster, at);
+                cluster.seats[at].member.identify(identity);
+                cluster.spawn(at, servers[at])?;
+            }
+            for at in begin {
+                cluster.seats[at].member.wait_until_it_serves()?;
+            }
         }
         Ok(cluster)
     }

@@ -129,8 +129,9 @@ pub enum Fatal {
     },
     /// The log and the db file do not belong together.
     #[error(
-        "the db file (consistent index {consistent_index}) is behind the snapshot in the log \
-         (index {snapshot_index}): restore the db file, or this member from a backup"
+        "failed to find database snapshot file (snap: snapshot file doesn't exist): the db file \
+         (consistent index {consistent_index}) is behind the snapshot in the log (index \
+         {snapshot_index}); restore the db file, or this member from a backup"
     )]
     DbBehindSnapshot {
         /// What the db holds.

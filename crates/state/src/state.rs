@@ -271,9 +271,11 @@ impl State {
     }
 
     /// The version that the members agreed on, where the file is of a newer one: as it is after a
-    /// downgrade was prepared.
+    /// downgrade was prepared. The version of a cluster that has not heard of all its members yet
+    /// is older than that of any file.
     pub fn agreed_below_storage(&self) -> Option<Version> {
         let agreed = self.views.members.cluster_version()?.to_minor();
+        schema::check_supported(agreed).ok()?;
         self.storage_version.filter(|stored| stored.to_minor() > agreed).map(|_| agreed)
     }
 

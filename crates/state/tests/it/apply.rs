@@ -469,6 +469,19 @@ fn the_storage_version_follows_the_cluster_version_upwards() {
     assert_eq!(meta(&machine, "storageVersion"), None);
 }
 
+/// Its first version, as long as not all members have been heard of, is the oldest there is.
+#[test]
+fn a_cluster_that_begins_lowers_no_file() {
+    let mut machine = Machine::new();
+    machine.apply(&on_version("3.7.0"));
+    for version in ["3.0.0", "3.4.0"] {
+        machine.apply(&on_version(version));
+        assert_eq!(machine.state.agreed_below_storage(), None, "{version}");
+    }
+    machine.apply(&on_version("3.6.0"));
+    assert_eq!(machine.state.agreed_below_storage(), Some(Version::new(3, 6)));
+}
+
 #[test]
 fn a_cluster_that_is_ahead_stops_the_member() {
     let mut machine = Machine::new();

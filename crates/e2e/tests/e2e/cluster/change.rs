@@ -39,6 +39,24 @@ fn a_learner_joins_is_promoted_and_replaces_the_leader() {
     }
 }
 
+/// Until it comes the members cannot agree on a version newer than the oldest.
+#[test]
+fn a_cluster_begins_without_its_last_member() {
+    let Some(pintle) = Server::pintle() else { return };
+    let _alone = alone();
+    let mut cluster = Cluster::start_last_late("late", &[&pintle; 3], &FLAGS).unwrap();
+    for seed in e2e::round_seeds("cluster late", 1) {
+        let load = Load::start(&cluster, seed);
+        load.go_on_for(60);
+        load.finish(&cluster).check("a member comes late");
+    }
+    for at in 0..cluster.size() {
+        cluster.member(at).wait_for_storage_version().unwrap();
+        assert!(!cluster.has_ended(at));
+    }
+    cluster.same_hash().unwrap();
+}
+
 #[test]
 fn a_member_far_behind_gets_a_snapshot_and_has_the_same() {
     let Some(pintle) = Server::pintle() else { return };
