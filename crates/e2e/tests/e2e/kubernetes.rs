@@ -28,9 +28,9 @@ fn kube_apiserver_keeps_thousands_of_objects_while_leaders_are_lost() {
     let flags = flags(&authority);
     let flags: Vec<_> = flags.iter().map(String::as_str).collect();
     let mut cluster = Cluster::start("kubernetes", &[&server; 3], &flags).unwrap();
-    let kube = programs.serve(&cluster, &authority);
+    let mut kube = programs.serve(&cluster, &authority);
     let client = programs.work(&kube, &cluster);
-    let printed = lose_leaders(&mut cluster, client, &kube);
+    let printed = lose_leaders(&mut cluster, client, &mut kube);
     eprintln!("{printed}");
     for work in WORKS {
         let done = printed.lines().any(|line| line.starts_with(work));
@@ -54,16 +54,14 @@ const WORKS: [&str; 6] = [
 ];
 
 /// While the client writes, the leader is killed; and once more when it is back.
-fn lose_leaders(cluster: &mut Cluster, mut client: Running, kube: &Kube) -> String {
+fn lose_leaders(cluster: &mut Cluster, mut client: Running, kube: &mut Kube) -> String {
     for moment in ["half of the configmaps are created", "half of the secrets are updated"] {
-        let came = e2e::until(WORK, || {
-            (client.has_ended() || client.printed().contains(moment)).then_some(())
+        e2e::until(WORK, || {
+            let is_over = client.has_ended() || kube.server.has_ended();
+            (is_over || client.printed().contains(moment)).then_some(())
         });
-        let printed = client.printed();
-        if came.is_none() || !printed.contains(moment) {
-            let outcome = client.interrupt();
-            panic!("never {moment:?}: {outcome:?}\n{}", kube.log_tail());
-        }
+        let (printed, log) = (client.printed(), kube.log_tail());
+        assert!(printed.contains(moment), "never {moment:?}, but:\n{printed}{log}");
         let leader = cluster.wait_for_leader().unwrap();
         cluster.kill(leader).unwrap();
         cluster.wait_for_leader().unwrap();
@@ -140,7 +138,7 @@ impl Programs {
         command.arg(format!("--tls-private-key-file={}", file("server.key")));
         command.arg(format!("--client-ca-file={}", file("ca.crt")));
         command.arg("--service-account-issuer=https://kubernetes.e2e");
-        command.arg(format!("--service-account-key-file={}", file("server.key")));
+        command.arg(format!("--service-account-key-file={}", file("server.crt")));
         command.arg(format!("--service-account-signing-key-file={}", file("server.key")));
         command
             .args(["--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=AlwaysAllow"]);

@@ -1,6 +1,6 @@
 // Does with a kube-apiserver what controllers and people do with it, by the thousand, and checks
 // what comes back. Run with the server's URL and the files of an authority, a certificate and its
-// key; with "quick" behind them it only waits until the server is ready.
+// key.
 //
 // It prints a line for each part that is done, and ends with status 1 at the first thing that is
 // not as it should be. Whoever runs it may kill members of the store at any line that begins with
@@ -27,6 +27,7 @@ import (
 
 const (
 	namespace = "e2e"
+	elsewhere = "e2e-old"
 	objects   = 1000
 	writers   = 8
 )
@@ -63,10 +64,9 @@ func main() {
 	defer cancel()
 	s := connect(ctx)
 	s.waitUntilReady()
-	if len(os.Args) > 5 {
-		return
+	for _, name := range []string{namespace, elsewhere} {
+		s.create(namespaces, "", object("v1", "Namespace", name))
 	}
-	s.create(namespaces, "", object("v1", "Namespace", namespace))
 	s.define()
 	old := s.remember(secrets)
 	s.comeAndGo()
