@@ -28,7 +28,7 @@ pub(crate) struct Standing {
     pub(crate) stopped: Flag,
     /// How long syncs of the log take, smoothed.
     sync_micros: Number,
-    /// When the last leader was lost, in milliseconds of the member's clock and one more; zero while
+    /// When the last leader was lost: milliseconds of the member's clock and one more; zero while
     /// none was.
     lost_at: Number,
     /// For those who wait until somebody (else) leads.
