@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(crate) fn bounded(options: &Bounded, print: &dyn Fn(&str)) -> anyhow::Result<()> {
     let mut named = named(&options.servers)?;
     let (name, program) = named.pop().context("name a server with --pintle or --etcd")?;
-    let mut server = Server::start(&program, &options.dir, 0, options.members)?;
+    let mut server = Server::start(&program, &options.dir, 0, options.members, false)?;
     let leader = server.leader()?;
     let mut members: Vec<_> = (0..options.members).collect();
     members.swap(0, leader);

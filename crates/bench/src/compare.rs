@@ -67,7 +67,7 @@ fn one(
     number: usize,
 ) -> anyhow::Result<Report> {
     let context = || format!("{} on {name}", workload.name());
-    let server = Server::start(program, &options.dir, number, options.members);
+    let server = Server::start(program, &options.dir, number, options.members, options.tls);
     let server = server.with_context(context)?;
     let plan = options.plan(workload, server.endpoints().with_context(context)?, server.pids()?);
     let mut report = load::run(&plan).with_context(context)?;

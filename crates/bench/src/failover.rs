@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn failover(options: &Failover) -> anyhow::Result<String> {
     let mut servers = Vec::new();
     for (number, (name, program)) in named(&options.servers)?.into_iter().enumerate() {
-        let server = Server::start(&program, &options.dir, number, options.members);
+        let server = Server::start(&program, &options.dir, number, options.members, false);
         servers.push((name, server?, Vec::new()));
     }
     for round in 1..=options.rounds {

@@ -1,11 +1,13 @@
 //! The keys that a load needs before it can begin.
 
 use proto::etcdserverpb::request_op::Request;
-use proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, TxnResponse};
+use proto::etcdserverpb::{
+    PutRequest, RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
+};
 
 use crate::grpc::Connection;
 use crate::options::Workload;
-use crate::requests::{KEYS, MANY_KEYS, TXN, key, value};
+use crate::requests::{KEYS, MANY_KEYS, RANGE, TXN, key, value};
 
 /// What a transaction may hold at most: servers allow 128 operations and 1.5 MiB.
 const OPERATIONS: u64 = 128;
@@ -48,6 +50,11 @@ pub(crate) async fn fill(
     }
     while let Some(done) = tasks.join_next().await {
         done??;
+    }
+    // A member that is behind has them, too, once it has answered this.
+    for connection in connections {
+        let request = RangeRequest { key: key(0), ..RangeRequest::default() };
+        connection.method(RANGE)?.ask::<RangeResponse>(&request).await?;
     }
     Ok(())
 }

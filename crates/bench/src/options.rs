@@ -9,7 +9,7 @@ use lexopt::prelude::{Long, Short, Value, ValueExt};
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 bench run [options]          put a load on a running server, print one JSON line
-  --endpoint HOST:PORT,...   where its members serve clients (127.0.0.1:2379)
+  --endpoint URL,...         where its members serve clients (http://127.0.0.1:2379)
   --pid PID,...              its processes, for CPU time and memory (none: not measured)
   --workload NAME            one of those below (put)
   --connections N            connections (10, or as the workload needs)
@@ -25,6 +25,7 @@ bench compare [options]      start servers in turn and print a table of their fi
   --pintle PATH              a server, named pintle in the table
   --etcd PATH                a server; the first one is what the others are compared with
   --members N                members of each server's cluster (1)
+  --tls                      by TLS, between members too, with certificates that they make
   --rounds N                 rounds, whose medians are taken (3)
   --workloads A,B            workloads (all)
   --dir PATH                 where data directories are made (the system's temporary directory)
@@ -151,6 +152,8 @@ pub(crate) struct Comparison {
     /// Name in the table (none: what it calls itself) and program.
     pub(crate) servers: Vec<(Option<String>, PathBuf)>,
     pub(crate) members: usize,
+    /// Clients and members speak by TLS.
+    pub(crate) tls: bool,
     pub(crate) rounds: usize,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) dir: PathBuf,
@@ -215,7 +218,7 @@ impl Given {
         let in_flight = self.in_flight.unwrap_or(in_flight).max(1);
         let seconds = Duration::from_secs_f64(self.seconds.unwrap_or(5.0));
         Plan {
-            endpoints: vec!["127.0.0.1:2379".to_owned()],
+            endpoints: vec!["http://127.0.0.1:2379".to_owned()],
             pids: Vec::new(),
             workload,
             connections: self.connections.unwrap_or(connections).clamp(1, in_flight),
@@ -276,6 +279,7 @@ fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
     let mut given = Given::default();
     let (mut servers, mut members, mut rounds, mut log) = (Vec::new(), 1, 3, None);
     let (mut workloads, mut dir) = (Workload::ALL.to_vec(), std::env::temp_dir());
+    let mut tls = false;
     while let Some(argument) = parser.next()? {
         match argument {
             Long("pintle") => {
@@ -283,6 +287,7 @@ fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
             }
             Long("etcd") => servers.push((None, parser.value()?.into())),
             Long("members") => members = parser.value()?.parse()?,
+            Long("tls") => tls = true,
             Long("rounds") => rounds = parser.value()?.parse()?,
             Long("dir") => dir = parser.value()?.into(),
             Long("log") => log = Some(parser.value()?.into()),
@@ -302,7 +307,7 @@ fn compare(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {
     if members == 0 {
         bail!("--members must be 1 or more");
     }
-    Ok(Command::Compare(Comparison { servers, members, rounds, workloads, dir, log, given }))
+    Ok(Command::Compare(Comparison { servers, members, tls, rounds, workloads, dir, log, given }))
 }
 
 fn failover(parser: &mut lexopt::Parser) -> anyhow::Result<Command> {

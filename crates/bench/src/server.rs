@@ -44,13 +44,14 @@ impl Server {
         base: &Path,
         number: usize,
         members: usize,
+        tls: bool,
     ) -> anyhow::Result<Server> {
         let directory = base.join(format!("bench-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
         let mut server = Server { members: Vec::new(), directory };
-        for place in places(members)? {
+        for place in places(members, tls)? {
             let log = server.directory.join(format!("{}.log", place.name));
-            let endpoint = format!("127.0.0.1:{}", place.client);
+            let endpoint = place.client.clone();
             let data = server.directory.join(&place.name);
             let arguments = place.arguments(&data);
             let child = spawn(program, &arguments, &log)?;
@@ -248,17 +249,20 @@ fn free_port() -> anyhow::Result<u16> {
 #[derive(Debug)]
 struct Place {
     name: String,
-    client: u16,
+    client: String,
     peer: String,
     cluster: String,
+    tls: bool,
 }
 
-fn places(members: usize) -> anyhow::Result<Vec<Place>> {
+fn places(members: usize, tls: bool) -> anyhow::Result<Vec<Place>> {
     let mut places = Vec::new();
     for number in 0..members {
         let name = if members == 1 { "bench".to_owned() } else { format!("bench{number}") };
-        let peer = format!("http://127.0.0.1:{}", free_port()?);
-        places.push(Place { name, client: free_port()?, peer, cluster: String::new() });
+        let scheme = if tls { "https" } else { "http" };
+        let peer = format!("{scheme}://127.0.0.1:{}", free_port()?);
+        let client = format!("{scheme}://127.0.0.1:{}", free_port()?);
+        places.push(Place { name, client, peer, cluster: String::new(), tls });
     }
     let all: Vec<_> = places.iter().map(|one| format!("{}={}", one.name, one.peer)).collect();
     for place in &mut places {
@@ -270,12 +274,11 @@ fn places(members: usize) -> anyhow::Result<Vec<Place>> {
 impl Place {
     /// Options that every etcd since 3.4 takes, with the same values for all of them.
     fn arguments(&self, data: &Path) -> Vec<String> {
-        let client = format!("http://127.0.0.1:{}", self.client);
         [
             ("name", self.name.clone()),
             ("data-dir", data.display().to_string()),
-            ("listen-client-urls", client.clone()),
-            ("advertise-client-urls", client),
+            ("listen-client-urls", self.client.clone()),
+            ("advertise-client-urls", self.client.clone()),
             ("listen-peer-urls", self.peer.clone()),
             ("initial-advertise-peer-urls", self.peer.clone()),
             ("initial-cluster", self.cluster.clone()),
@@ -285,6 +288,8 @@ impl Place {
             ("log-outputs", "stderr".to_owned()),
             ("log-level", "warn".to_owned()),
             ("quota-backend-bytes", (8_u64 << 30).to_string()),
+            ("auto-tls", self.tls.to_string()),
+            ("peer-auto-tls", self.tls.to_string()),
         ]
         .map(|(name, value)| format!("--{name}={value}"))
         .to_vec()

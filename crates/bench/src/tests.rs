@@ -29,7 +29,8 @@ fn serve(manner: Manner) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("starts").block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("binds");
-            tell.send(listener.local_addr().expect("is bound").to_string()).expect("is awaited");
+            let address = listener.local_addr().expect("is bound");
+            tell.send(format!("http://{address}")).expect("is awaited");
             loop {
                 let (socket, _) = listener.accept().await.expect("accepts");
                 tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::time::Duration;
 
 use env::Clock;
@@ -19,6 +19,8 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(crate) struct Compactions {
     jobs: Mutex<Option<mpsc::Sender<CompactJob>>>,
     stop: Arc<AtomicBool>,
+    /// To be woken from its rest.
+    thread: Thread,
     finished: watch::Sender<i64>,
     site: Site,
 }
@@ -73,7 +75,8 @@ impl Compactions {
                 }
             }
         })?;
-        Ok((Self { jobs: Mutex::new(Some(jobs)), stop, finished, site: place }, join))
+        let (jobs, thread) = (Mutex::new(Some(jobs)), join.thread().clone());
+        Ok((Self { jobs, stop, thread, finished, site: place }, join))
     }
 
     /// Queues a job.
@@ -96,6 +99,7 @@ impl Compactions {
     pub(crate) fn stop(&self) {
         self.stop.store(true, Ordering::Release);
         self.jobs().take();
+        self.thread.unpark();
     }
 
     fn jobs(&self) -> MutexGuard<'_, Option<mpsc::Sender<CompactJob>>> {

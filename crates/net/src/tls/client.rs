@@ -14,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::{TlsConnector, TlsStream};
 
+use super::anchored::Anchored;
 use super::files::{Authorities, Pair};
 use super::refusal;
 use super::server::{pair, watched};
@@ -138,13 +139,14 @@ fn connector(
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&info.versions())?;
     let machine;
-    let roots = match authorities {
-        Some(authorities) => &authorities.roots,
+    let authorities = match authorities {
+        Some(authorities) => authorities,
         None => {
             machine = Authorities::of_machine();
-            &machine.roots
+            &machine
         }
     };
+    let roots = &authorities.roots;
     let builder = if info.insecure_skip_verify || info.self_signed {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
     } else if roots.is_empty() {
@@ -153,8 +155,11 @@ fn connector(
     } else {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider).build();
-        let verifier = verifier.map_err(|error| TlsError::File(error.to_string()))?;
-        builder.with_webpki_verifier(verifier)
+        let others: Arc<dyn ServerCertVerifier> =
+            verifier.map_err(|error| TlsError::File(error.to_string()))?;
+        let authorities = Arc::clone(&authorities.certs);
+        let verifier = Arc::new(Anchored { authorities, others });
+        builder.dangerous().with_custom_certificate_verifier(verifier)
     };
     let mut config = match pair {
         None => builder.with_no_client_auth(),

@@ -15,6 +15,9 @@ pub(super) struct Facts {
     /// Seconds since 1970.
     pub(super) not_before: i64,
     pub(super) not_after: i64,
+    /// Whether it is meant for clients, and for servers. Without a word of it, for all.
+    pub(super) for_clients: bool,
+    pub(super) for_servers: bool,
 }
 
 impl Facts {
@@ -25,8 +28,14 @@ impl Facts {
             serial: cert.raw_serial().to_vec(),
             not_before: cert.validity().not_before.timestamp(),
             not_after: cert.validity().not_after.timestamp(),
+            for_clients: true,
+            for_servers: true,
             ..Facts::default()
         };
+        if let Some(usage) = cert.extended_key_usage().ok()? {
+            facts.for_clients = usage.value.any || usage.value.client_auth;
+            facts.for_servers = usage.value.any || usage.value.server_auth;
+        }
         // Go takes the last one where there are several.
         if let Some(name) = cert.subject().iter_common_name().last() {
             facts.common_name = name.as_str().unwrap_or_default().to_owned();

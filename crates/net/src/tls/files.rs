@@ -100,17 +100,19 @@ fn certificates(path: &Path, file: &[u8]) -> Result<Vec<CertificateDer<'static>>
 /// Authorities that are believed.
 pub(super) struct Authorities {
     pub(super) roots: Arc<RootCertStore>,
+    pub(super) certs: Arc<HashSet<CertificateDer<'static>>>,
 }
 
 impl Authorities {
     pub(super) fn read(paths: &[PathBuf], files: &[Vec<u8>]) -> Result<Authorities, String> {
-        let mut roots = RootCertStore::empty();
+        let (mut roots, mut certs) = (RootCertStore::empty(), HashSet::new());
         for (path, file) in paths.iter().zip(files) {
             for cert in certificates(path, file)? {
+                certs.insert(cert.clone());
                 roots.add(cert).map_err(|error| format!("{}: {error}", path.display()))?;
             }
         }
-        Ok(Authorities { roots: Arc::new(roots) })
+        Ok(Authorities { roots: Arc::new(roots), certs: Arc::new(certs) })
     }
 
     /// Those that the machine believes. What of them makes no sense is left out.
@@ -120,8 +122,9 @@ impl Authorities {
         let known = MACHINE_AUTHORITIES.iter().map(PathBuf::from);
         let file = named.into_iter().chain(known).find_map(|path| std::fs::read(path).ok());
         let certs = file.iter().flat_map(|file| CertificateDer::pem_slice_iter(file));
-        roots.add_parsable_certificates(certs.filter_map(Result::ok));
-        Authorities { roots: Arc::new(roots) }
+        let certs: HashSet<_> = certs.filter_map(Result::ok).collect();
+        roots.add_parsable_certificates(certs.iter().cloned());
+        Authorities { roots: Arc::new(roots), certs: Arc::new(certs) }
     }
 }
 

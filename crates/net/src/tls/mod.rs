@@ -17,9 +17,10 @@
 //!
 //! The provider of cryptography is named in `settings` and nowhere else.
 //!
-//! Files in reading order: `settings`, `watched`, `files`, `facts`, `judge`, `refusal`, `server`,
-//! `crowd`, `client`, `self_signed`.
+//! Files in reading order: `settings`, `watched`, `files`, `facts`, `anchored`, `judge`, `refusal`,
+//! `server`, `crowd`, `client`, `self_signed`.
 
+mod anchored;
 mod client;
 mod crowd;
 mod facts;

@@ -12,6 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream, server};
 
+use super::anchored::Anchored;
 use super::crowd::Crowd;
 use super::facts::Facts;
 use super::files::{Authorities, Pair, Revoked};
@@ -311,8 +312,9 @@ fn acceptor(
         Some(authorities) => {
             let roots = Arc::clone(&authorities.roots);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
-            let verifier = verifier.map_err(|error| TlsError::File(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
+            let authorities = Arc::clone(&authorities.certs);
+            builder.with_client_cert_verifier(Arc::new(Anchored { authorities, others }))
         }
     };
     let mut config =

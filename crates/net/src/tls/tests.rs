@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SerialNumber,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -180,6 +181,47 @@ async fn clients_are_known_by_their_certificate() {
     // A ticket of an earlier connection still tells who it is.
     let (name, _) = talk(&server, &known).await.expect("is let in again");
     assert_eq!(name.as_deref(), Some("client"));
+}
+
+/// Writes a certificate that signs itself and may sign others, for an own name and purposes.
+fn write_own(folder: &Folder, host: &str, purposes: &[ExtendedKeyUsagePurpose]) -> TlsInfo {
+    let mut params = CertificateParams::new([host.to_owned()]).expect("names");
+    params.distinguished_name.push(DnType::CommonName, "root");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = purposes.to_vec();
+    let key = KeyPair::generate().expect("makes a key");
+    let cert = params.self_signed(&key).expect("signs");
+    let (cert_file, key_file) = (folder.path("own.crt"), folder.path("own.key"));
+    fs::write(&cert_file, cert.pem()).expect("writes");
+    fs::write(&key_file, key.serialize_pem()).expect("writes");
+    TlsInfo { trusted_ca_file: cert_file.clone(), cert_file, key_file, ..TlsInfo::default() }
+}
+
+#[tokio::test]
+async fn one_certificate_may_be_the_servers_the_clients_and_the_authoritys() {
+    let folder = Folder::new();
+    for purposes in [
+        vec![],
+        vec![ExtendedKeyUsagePurpose::Any],
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+    ] {
+        let own = write_own(&folder, "localhost", &purposes);
+        let (name, _) = talk(&server(&own), &client(&own)).await.expect("is let in");
+        assert_eq!(name.as_deref(), Some("root"));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_in_the_list_of_authorities_is_held_to_what_it_says() {
+    let folder = Folder::new();
+    for purpose in [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth] {
+        let own = write_own(&folder, "localhost", &[purpose]);
+        assert!(is_refused(&server(&own), &client(&own)).await);
+    }
+    let elsewhere = write_own(&folder, "elsewhere", &[]);
+    assert!(is_refused(&server(&elsewhere), &client(&elsewhere)).await);
+    let named = TlsInfo { server_name: "elsewhere".to_owned(), ..elsewhere.clone() };
+    talk(&server(&elsewhere), &client(&named)).await.expect("is let in");
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ use env::{RealClock, RealDisk};
 use node::{AutoCompaction, Bootstrap, Error, Options, Running, World};
 use proto::etcdserverpb::{
     AuthEnableRequest, AuthRoleAddRequest, AuthUserAddRequest, AuthUserChangePasswordRequest,
-    AuthUserGrantRoleRequest, InternalAuthenticateRequest, InternalRaftRequest, PutRequest,
-    RangeRequest, RequestHeader,
+    AuthUserGrantRoleRequest, CompactionRequest, InternalAuthenticateRequest, InternalRaftRequest,
+    PutRequest, RangeRequest, RequestHeader,
 };
 use proto::membershippb::DowngradeInfoSetRequest;
 use tokio::runtime::{Builder, Runtime};
@@ -114,6 +114,29 @@ fn what_was_put_is_there_after_a_restart() {
         });
         running.stop().expect("nothing stands in the way");
     }
+}
+
+/// Operators may let compactions rest for as long as they like.
+#[test]
+fn a_member_stops_while_a_compaction_rests() {
+    let directory = Directory::new("rest");
+    let world = World { disk: Arc::new(RealDisk), clock: Arc::new(RealClock::new()) };
+    let rests = Duration::from_secs(3600);
+    let rests = Options { compaction_batch: 1, compaction_pause: rests, ..options(&directory.0) };
+    let running = Running::start(world, rests).expect("the directory is fit to start on");
+    runtime().block_on(async {
+        running.publish().await.expect("a single member leads at once");
+        for key in ["a", "a", "b", "b"] {
+            running.node().propose(put(key)).await.expect("a put is taken");
+        }
+        let compaction = Some(CompactionRequest { revision: 5, physical: false });
+        let request = InternalRaftRequest { compaction, ..Default::default() };
+        running.node().propose(request).await.expect("a compaction is taken");
+    });
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(running.stop()));
+    let stopped = told.recv_timeout(Duration::from_secs(30)).expect("it does not wait for it");
+    stopped.expect("nothing stands in the way");
 }
 
 #[test]

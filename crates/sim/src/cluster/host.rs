@@ -12,6 +12,7 @@ use node::{
 };
 use proto::etcdserverpb::Member;
 use proto::raftpb;
+use wal::{SnapshotMark, Wal};
 
 use super::clock::HostClock;
 use crate::digest::Digest;
@@ -181,11 +182,15 @@ impl Host {
         self.member.as_mut().map_or(Ok(()), |member| member.step(shows))
     }
 
-    /// What the whole log holds, where it begins with the first entry.
+    /// What the whole log holds: from the first entry on, or from the state that was received in
+    /// the place of what came before it.
     pub(super) fn read_log(&self) -> Option<Vec<raftpb::Entry>> {
         let whole = whole_log(&self.disk, &self.attic).ok()?;
-        let read = wal::read(&whole, Path::new(WAL), wal::SnapshotMark::default());
-        Some(read.ok()?.entries)
+        let marks = Wal::valid_snapshots(&whole, Path::new(WAL)).ok()?;
+        let marks = marks.iter().map(SnapshotMark::from);
+        let mut marks = std::iter::once(SnapshotMark::default()).chain(marks);
+        let read = marks.find_map(|mark| wal::read(&whole, Path::new(WAL), mark).ok())?;
+        Some(read.entries)
     }
 
     /// Somebody speaks to the member.

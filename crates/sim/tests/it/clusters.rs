@@ -92,6 +92,14 @@ fn a_snapshot_counts_for_the_start_after_the_next_one() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+/// A member dies as it commits many entries, of which it alone could say so, and starts again
+/// without most of them in its memory. Its log begins with a received state, and has them.
+#[test]
+fn a_commit_that_was_cut_off_is_found_behind_a_received_state() {
+    let (_, failed) = run_all([641696].into_iter(), ClusterPlan::default());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
 #[test]
 fn a_seed_of_a_cluster_decides_everything() {
     for seed in 0..4 {
