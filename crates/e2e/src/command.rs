@@ -53,6 +53,11 @@ impl Running {
         read(&self.stdout)
     }
 
+    /// What it has complained about so far.
+    pub fn complained(&self) -> String {
+        read(&self.stderr)
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))

@@ -26,6 +26,7 @@
 //! | `PINTLE_PEERS` | folder of etcd 3.7.1, etcdctl, etcdutl and bbolt | `target/peers/bin-3.7.1` |
 //! | `PINTLE_PEER_3_6` | etcd 3.6 | `target/peers/bin-3.6.16/etcd` |
 //! | `PINTLE_PEER_3_5` | etcd 3.5 | `target/peers/bin-3.5.35/etcd` |
+//! | `PINTLE_KUBERNETES` | folder of kube-apiserver and its client | `target/peers/kubernetes-1.37.2` |
 //! | `PINTLE_CLIENTS` | folder of the clients of other languages | `target/clients` |
 //! | `PINTLE_SEED` | where all chance comes from | 1 |
 //! | `PINTLE_ROUND_SEED` | one round only, of a suite that prints such seeds | |
@@ -61,7 +62,7 @@ pub use knobs::{round_seeds, rounds, seed};
 pub use member::{Member, member_flags};
 pub use names::{Asked, Names};
 pub use ports::free as free_port;
-pub use programs::{Server, in_path, peer, root};
+pub use programs::{Server, in_path, kubernetes, peer, root};
 pub use requests::{Answer, Generator, Mix, Request};
 pub use rpc::{Client, Rpc, everything, streams};
 pub use scratch::Scratch;

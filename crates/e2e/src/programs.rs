@@ -65,6 +65,17 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     or_skip(&format!("{name} of the peers"), path.is_file().then_some(path))
 }
 
+/// A program of Kubernetes, or a client of it: in `$PINTLE_KUBERNETES`, or where `.ci/run` builds
+/// them.
+pub fn kubernetes(name: &str) -> Option<PathBuf> {
+    let folder = match std::env::var_os("PINTLE_KUBERNETES") {
+        Some(folder) => PathBuf::from(folder),
+        None => root().join("target/peers/kubernetes-1.37.2"),
+    };
+    let path = folder.join(name);
+    or_skip(&format!("{name} of Kubernetes"), path.is_file().then_some(path))
+}
+
 /// The distribution's etcdctl (3.4 in Debian), or whatever the `PATH` has by this name.
 pub fn in_path(name: &str) -> Option<PathBuf> {
     let folders = std::env::var_os("PATH").unwrap_or_default();

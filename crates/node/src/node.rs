@@ -529,6 +529,13 @@ impl Node {
         self.shared.standing.leader.read() != 0
     }
 
+    /// Whether somebody leads, or did until less than an election timeout ago. For so long members
+    /// of etcd believe in a leader that they do not hear; ours know at once that one is gone, and
+    /// mostly have the next one in a fraction of that.
+    pub fn is_led(&self) -> bool {
+        self.shared.standing.has_led_within(self.shared.limits.election_timeout, self.now())
+    }
+
     /// Returns when nobody has led for three election timeouts.
     pub async fn leaderless(&self) {
         let mut leaders = self.shared.standing.leaders();

@@ -28,6 +28,9 @@ pub(crate) struct Standing {
     pub(crate) stopped: Flag,
     /// How long syncs of the log take, smoothed.
     sync_micros: Number,
+    /// When the last leader was lost: milliseconds of the member's clock and one more; zero while
+    /// none was.
+    lost_at: Number,
     /// For those who wait until somebody (else) leads.
     leaders: watch::Sender<u64>,
 }
@@ -44,15 +47,32 @@ impl Standing {
         self.sync_micros.read() < QUICK_SYNC_MICROS
     }
 
-    pub(crate) fn set_leader(&self, leader: u64) {
+    pub(crate) fn set_leader(&self, leader: u64, now: Duration) {
+        if leader == 0 && self.leader.read() != 0 {
+            // Before the leader goes: who reads them the other way round sees one of both.
+            self.lost_at.set(millis(now) + 1);
+        }
         self.leader.set(leader);
         self.leaders.send_if_modified(|known| std::mem::replace(known, leader) != leader);
+    }
+
+    /// Whether somebody leads, or did so at most that long ago.
+    pub(crate) fn has_led_within(&self, time: Duration, now: Duration) -> bool {
+        if self.leader.read() != 0 {
+            return true;
+        }
+        let lost_at = self.lost_at.read();
+        lost_at != 0 && millis(now) < (lost_at - 1).saturating_add(millis(time))
     }
 
     /// Who leads, to wait for changes of.
     pub(crate) fn leaders(&self) -> watch::Receiver<u64> {
         self.leaders.subscribe()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX - 1)
 }
 
 #[derive(Debug, Default)]
@@ -78,5 +98,27 @@ impl Flag {
 
     pub(crate) fn set(&self, up: bool) {
         self.0.store(up, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_lost_its_leader_is_led_for_a_while() {
+        let standing = Standing::default();
+        let (second, at) = (Duration::from_secs(1), Duration::from_millis);
+        assert!(!standing.has_led_within(second, at(0)), "it never had one");
+        standing.set_leader(0, at(1));
+        assert!(!standing.has_led_within(second, at(2)), "it never had one");
+        standing.set_leader(7, at(3));
+        assert!(standing.has_led_within(second, at(100_000)));
+        standing.set_leader(0, at(100_000));
+        standing.set_leader(0, at(100_500));
+        assert!(standing.has_led_within(second, at(100_999)));
+        assert!(!standing.has_led_within(second, at(101_000)));
+        standing.set_leader(8, at(200_000));
+        assert!(standing.has_led_within(second, at(300_000)));
     }
 }

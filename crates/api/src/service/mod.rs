@@ -140,7 +140,7 @@ impl Services {
         }
         let label = if matches!(rpc.kind, Kind::Unary(_)) { "unary" } else { "stream" };
         metrics::count_client(label, caller.api_version.as_deref());
-        if caller.require_leader && !self.node.has_leader() {
+        if caller.require_leader && !self.node.is_led() {
             return Err(error::NO_LEADER);
         }
         Ok(())

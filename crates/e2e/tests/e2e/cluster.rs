@@ -26,7 +26,7 @@ const FLAGS: [&str; 2] = ["--heartbeat-interval=50", "--election-timeout=500"];
 
 /// For one cluster at a time: several would take the processors from each other until their
 /// elections fail.
-fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }

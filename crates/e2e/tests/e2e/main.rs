@@ -15,6 +15,7 @@ mod handover;
 mod headers;
 mod http;
 mod kill;
+mod kubernetes;
 mod lease;
 mod lock;
 mod log;

@@ -339,7 +339,7 @@ impl Drive {
             // What was asked before the change is answered by nobody.
             self.barrier.ask_again();
         }
-        self.parts.standing.set_leader(leader);
+        self.parts.standing.set_leader(leader, self.now);
         if soft_state.role != StateRole::Leader {
             self.leads_in = None;
             self.parts.clockwork.look().demote();

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::{Cluster, Grpc, Server};
-use proto::etcdserverpb::PutRequest;
+use e2e::{Cluster, Grpc, Server, Status, streams};
+use proto::etcdserverpb::watch_request::RequestUnion;
+use proto::etcdserverpb::{PutRequest, WatchCreateRequest, WatchRequest, WatchResponse};
 use tokio::sync::mpsc;
 
 use super::alone;
@@ -35,6 +36,51 @@ fn writes_go_on_soon_after_the_leader_hangs() {
 #[test]
 fn writes_go_on_soon_after_the_leader_is_cut_off() {
     compare(Loss::CutOff, Duration::from_millis(2500));
+}
+
+/// Watches of a kube-apiserver want a leader, and each of its controllers begins anew when one is
+/// refused: between two leaders is no time for that.
+#[test]
+fn watches_that_want_a_leader_are_taken_between_two_leaders() {
+    let Some(pintle) = Server::pintle() else { return };
+    let _alone = alone();
+    let flags = ["--heartbeat-interval=100", "--election-timeout=2000"];
+    let mut cluster = Cluster::start("led", &[&pintle; 3], &flags).unwrap();
+    let leader = cluster.wait_for_leader().unwrap();
+    let others: Vec<_> = cluster.running().into_iter().filter(|at| *at != leader).collect();
+    cluster.kill(leader).unwrap();
+    let killed = e2e::now();
+    let mut led = None;
+    while led.is_none() || e2e::now() < killed + Duration::from_millis(500) {
+        for at in &others {
+            begin_led_watch(&cluster, *at).unwrap();
+        }
+        led = led.or(cluster.leader());
+    }
+    // And if there is none for long, whoever asks is told.
+    let leader = cluster.wait_for_leader().unwrap();
+    let last = others.into_iter().find(|at| *at != leader).unwrap();
+    cluster.kill(leader).unwrap();
+    let killed = e2e::now();
+    begin_led_watch(&cluster, last).unwrap();
+    let refused = e2e::until(Duration::from_secs(10), || begin_led_watch(&cluster, last).err());
+    assert_eq!(refused.unwrap().message, "etcdserver: no leader");
+    assert!(e2e::now() - killed >= Duration::from_millis(1500), "it was in a hurry");
+}
+
+fn begin_led_watch(cluster: &Cluster, at: usize) -> Result<(), Status> {
+    let address = cluster.member(at).address();
+    cluster.runtime().block_on(async {
+        let grpc = Grpc::connect(address).await.unwrap();
+        let mut call = grpc.open_with(streams::WATCH, &[("hasleader", "true")]).await?;
+        let create = WatchCreateRequest { key: "k".into(), ..WatchCreateRequest::default() };
+        let request = Some(RequestUnion::CreateRequest(create));
+        call.send(&WatchRequest { request_union: request })?;
+        let reply: Option<WatchResponse> = call.next().await?;
+        assert!(reply.unwrap().created);
+        call.cancel();
+        Ok(())
+    })
 }
 
 /// Bounds are generous, for machines that have other things to do.
