@@ -45,7 +45,7 @@ make_patroni() { python_part patroni; }
 
 make_node() {
   need npm && mkdir -p "$TO/node" &&
-    cp "$HERE/node/"{package.json,package-lock.json,main.js,gateway.js} "$TO/node" &&
+    cp "$HERE/node/"{package.json,package-lock.json,main.js,more.js,gateway.js} "$TO/node" &&
     npm --prefix "$TO/node" ci --silent --no-fund --no-audit
 }
 
