@@ -32,14 +32,20 @@ make_go() {
     go build -trimpath -o "$TO/goclient" .
 }
 
-make_python() {
-  need python3 && python3 -m venv "$TO/python" &&
-    "$TO/python/bin/pip" install -q -r "$HERE/python/requirements.txt"
+# python_part <name>: an environment of Python with what its requirements name.
+python_part() {
+  need python3 && python3 -m venv "$TO/$1" &&
+    "$TO/$1/bin/pip" install -q -r "$HERE/$1/requirements.txt"
 }
+
+make_python() { python_part python; }
+
+# PostgreSQL itself is the machine's.
+make_patroni() { python_part patroni; }
 
 make_node() {
   need npm && mkdir -p "$TO/node" &&
-    cp "$HERE/node/"{package.json,package-lock.json,main.js,gateway.js} "$TO/node" &&
+    cp "$HERE/node/"{package.json,package-lock.json,main.js,more.js,gateway.js} "$TO/node" &&
     npm --prefix "$TO/node" ci --silent --no-fund --no-audit
 }
 
@@ -61,5 +67,6 @@ make_rust() {
 
 part go
 part python
+part patroni
 part node
 part rust

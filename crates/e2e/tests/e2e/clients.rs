@@ -32,6 +32,15 @@ fn node() {
 }
 
 #[test]
+fn node_at_length() {
+    compare("node", |folder| {
+        let mut command = Command::new("node");
+        command.arg(folder.join("node/more.js"));
+        command
+    });
+}
+
+#[test]
 fn python_by_the_gateway() {
     compare("python", |folder| {
         let mut command = Command::new(folder.join("python/bin/python"));

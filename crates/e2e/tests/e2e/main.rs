@@ -22,6 +22,7 @@ mod log;
 mod luck;
 mod metrics;
 mod options;
+mod patroni;
 mod proxies;
 mod quota;
 mod replay;
