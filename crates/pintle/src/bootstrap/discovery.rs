@@ -31,20 +31,19 @@ enum Problem {
     Final(String),
 }
 
-/// Without a certificate only a URL that says so asks for TLS, as in etcd.
+/// As in etcd, an endpoint that names no scheme is dialled by TLS where anything is said of it, and
+/// what is said counts whatever the default is.
 fn tls(wish: &config::DiscoveryTls) -> Result<client::Tls, String> {
-    let info = match wish.insecure_transport {
-        true => TlsInfo::default(),
-        false => TlsInfo {
-            cert_file: wish.cert.clone(),
-            key_file: wish.key.clone(),
-            trusted_ca_file: wish.cacert.clone(),
-            insecure_skip_verify: wish.insecure_skip_verify,
-            ..TlsInfo::default()
-        },
+    let info = TlsInfo {
+        cert_file: wish.cert.clone(),
+        key_file: wish.key.clone(),
+        trusted_ca_file: wish.cacert.clone(),
+        insecure_skip_verify: wish.insecure_skip_verify,
+        ..TlsInfo::default()
     };
+    let by_default = !wish.insecure_transport || info != TlsInfo::default();
     let made = ClientTls::new(&info, &["h2"]).map_err(|error| error.to_string())?;
-    Ok(client::Tls { client: Some(made), by_default: !wish.insecure_transport })
+    Ok(client::Tls { client: Some(made), by_default })
 }
 
 /// A member that looks for others.
@@ -255,7 +254,8 @@ fn user(name: &str, password: &str) -> Option<User> {
 
 #[cfg(test)]
 mod tests {
-    use super::user;
+    use super::{tls, user};
+    use crate::config::DiscoveryTls;
 
     #[test]
     fn a_password_stands_behind_the_name_or_alone() {
@@ -266,5 +266,19 @@ mod tests {
         assert_eq!(told("ro:om", "p"), some("ro:om", "p"));
         assert_eq!(told("root", ""), None);
         assert_eq!(told("", "p"), None);
+    }
+
+    #[test]
+    fn whatever_is_said_of_tls_is_meant() {
+        let plain = DiscoveryTls { insecure_transport: true, ..DiscoveryTls::default() };
+        assert!(!tls(&plain).expect("nothing is asked for").by_default);
+        let secure = DiscoveryTls::default();
+        assert!(tls(&secure).expect("no file is needed").by_default);
+        let skip = DiscoveryTls { insecure_skip_verify: true, ..plain.clone() };
+        assert!(tls(&skip).expect("no file is needed").by_default);
+        // The files are read although transport may be insecure, as it may by default.
+        let cacert = DiscoveryTls { cacert: "/nowhere/ca.crt".to_owned(), ..plain };
+        let refused = tls(&cacert).expect_err("there is no such file");
+        assert!(refused.contains("/nowhere/ca.crt"), "{refused}");
     }
 }
