@@ -237,11 +237,16 @@ impl Node {
         if self.shared.standing.stopped.is_up() {
             return Err(Error::Stopped);
         }
-        let id = self.shared.ids.next();
-        let (answer, outcome) = oneshot::channel();
-        self.shared.queue.order(Order::Change { id, change: change(id), answer });
-        self.shared.wake();
-        let applied = async { outcome.await.unwrap_or(Err(Error::Stopped)) };
+        let applied = async {
+            // Before a leader has applied all that it had when it was elected, it takes a change for
+            // nothing and tells nobody. It answers reads only then, too.
+            self.read_barrier().await?;
+            let id = self.shared.ids.next();
+            let (answer, outcome) = oneshot::channel();
+            self.shared.queue.order(Order::Change { id, change: change(id), answer });
+            self.shared.wake();
+            outcome.await.unwrap_or(Err(Error::Stopped))
+        };
         self.within_request_timeout(applied).await?;
         Ok(self.members())
     }
