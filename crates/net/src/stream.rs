@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
 use crate::listener::tune;
+use crate::tls::in_words;
 use crate::url::Url;
 
 /// A TCP or a unix stream, or TLS over either.
@@ -90,7 +91,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        each!(self, stream => stream.poll_read(cx, buf))
+        each!(self, stream => stream.poll_read(cx, buf)).map_err(in_words)
     }
 }
 

@@ -1,6 +1,6 @@
-//! A certificate that is itself in the list of authorities.
+//! Who is believed when hands are shaken.
 //!
-//! As in Go, nobody else has to vouch for one. `webpki` refuses to take an authority's certificate
+//! A certificate may itself be in the list of authorities. As in Go, nobody else has to vouch for one. `webpki` refuses to take an authority's certificate
 //! from who shows it as their own, and many a self-signed certificate is both.
 
 use std::collections::HashSet;
@@ -12,42 +12,64 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use super::facts::Facts;
+use super::judge::is_allowed;
+use super::settings::TlsInfo;
 
-/// Asks about all others whoever is asked without it.
+/// What is known of clients. Of those who are no authorities themselves, whoever is asked without
+/// this says who vouches for them.
 #[derive(Debug)]
-pub(super) struct Anchored<V: ?Sized> {
+pub(super) struct Clients {
     pub(super) authorities: Arc<HashSet<CertificateDer<'static>>>,
-    pub(super) others: Arc<V>,
+    pub(super) others: Arc<dyn ClientCertVerifier>,
+    /// Which names may come in.
+    pub(super) info: TlsInfo,
 }
 
-impl<V: ?Sized> Anchored<V> {
-    /// What it says of its owner, if it is an authority.
-    fn find(&self, cert: &CertificateDer<'_>, now: UnixTime) -> Result<Option<Facts>, Error> {
-        if !self.authorities.contains(cert) {
-            return Ok(None);
-        }
-        let facts = Facts::of(cert).ok_or(CertificateError::BadEncoding)?;
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        match () {
-            () if now < facts.not_before => Err(CertificateError::NotValidYet.into()),
-            () if now > facts.not_after => Err(CertificateError::Expired.into()),
-            () => Ok(Some(facts)),
-        }
+/// The same of servers.
+#[derive(Debug)]
+pub(super) struct Servers {
+    pub(super) authorities: Arc<HashSet<CertificateDer<'static>>>,
+    pub(super) others: Arc<dyn ServerCertVerifier>,
+}
+
+/// What a certificate says of its owner.
+fn read(cert: &CertificateDer<'_>) -> Result<Facts, Error> {
+    Ok(Facts::of(cert).ok_or(CertificateError::BadEncoding)?)
+}
+
+/// As [`read`], of one that has to hold now.
+fn read_in_its_time(cert: &CertificateDer<'_>, now: UnixTime) -> Result<Facts, Error> {
+    let facts = read(cert)?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    match () {
+        () if now < facts.not_before => Err(CertificateError::NotValidYet.into()),
+        () if now > facts.not_after => Err(CertificateError::Expired.into()),
+        () => Ok(facts),
     }
 }
 
-impl ClientCertVerifier for Anchored<dyn ClientCertVerifier> {
+impl ClientCertVerifier for Clients {
     fn verify_client_cert(
         &self,
         cert: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.find(cert, now)? {
-            None => self.others.verify_client_cert(cert, intermediates, now),
-            Some(facts) if facts.for_clients => Ok(ClientCertVerified::assertion()),
-            Some(_) => Err(CertificateError::InvalidPurpose.into()),
+        let facts = if self.authorities.contains(cert) {
+            let facts = read_in_its_time(cert, now)?;
+            if !facts.for_clients {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+            facts
+        } else {
+            self.others.verify_client_cert(cert, intermediates, now)?;
+            read(cert)?
+        };
+        // Also judged after each handshake; here the client is told, too.
+        if !is_allowed(&self.info, &facts) {
+            return Err(CertificateError::NotValidForName.into());
         }
+        Ok(ClientCertVerified::assertion())
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
@@ -85,7 +107,7 @@ impl ClientCertVerifier for Anchored<dyn ClientCertVerifier> {
     }
 }
 
-impl ServerCertVerifier for Anchored<dyn ServerCertVerifier> {
+impl ServerCertVerifier for Servers {
     fn verify_server_cert(
         &self,
         cert: &CertificateDer<'_>,
@@ -94,13 +116,14 @@ impl ServerCertVerifier for Anchored<dyn ServerCertVerifier> {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.find(cert, now)? {
-            None => self.others.verify_server_cert(cert, intermediates, name, ocsp, now),
-            Some(facts) if !facts.for_servers => Err(CertificateError::InvalidPurpose.into()),
-            Some(facts) if !facts.is_for(&name.to_str()) => {
-                Err(CertificateError::NotValidForName.into())
-            }
-            Some(_) => Ok(ServerCertVerified::assertion()),
+        if !self.authorities.contains(cert) {
+            return self.others.verify_server_cert(cert, intermediates, name, ocsp, now);
+        }
+        let facts = read_in_its_time(cert, now)?;
+        match () {
+            () if !facts.for_servers => Err(CertificateError::InvalidPurpose.into()),
+            () if !facts.is_for(&name.to_str()) => Err(CertificateError::NotValidForName.into()),
+            () => Ok(ServerCertVerified::assertion()),
         }
     }
 

@@ -14,7 +14,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, SignatureScheme};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::anchored::Anchored;
+use super::anchored::Servers;
 use super::files::{Authorities, Pair};
 use super::refusal;
 use super::server::{pair, watched};
@@ -155,10 +155,9 @@ fn connector(
     } else {
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider).build();
-        let others: Arc<dyn ServerCertVerifier> =
-            verifier.map_err(|error| TlsError::File(error.to_string()))?;
+        let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
         let authorities = Arc::clone(&authorities.certs);
-        let verifier = Arc::new(Anchored { authorities, others });
+        let verifier = Arc::new(Servers { authorities, others });
         builder.dangerous().with_custom_certificate_verifier(verifier)
     };
     let mut config = match pair {

@@ -10,6 +10,9 @@ use super::files::Revoked;
 use super::settings::{TlsInfo, quoted};
 use crate::dns::SrvResolver;
 
+/// What the log says of who has none of the names that may come in.
+pub(super) const NOT_ALLOWED: &str = "client certificate authentication failed";
+
 /// Judges those that a client has shown, its own first. What changes with time is judged here, so
 /// that it also holds for who goes on from an earlier connection.
 pub(super) fn judge(
@@ -25,13 +28,8 @@ pub(super) fn judge(
                     yet valid"
             .to_owned());
     }
-    let allowed = match (info.allowed_cns.as_slice(), info.allowed_hostnames.as_slice()) {
-        ([], []) => true,
-        ([], hosts) => hosts.iter().any(|host| facts.is_for(host)),
-        (names, _) => names.contains(&facts.common_name),
-    };
-    if !allowed {
-        return Err("client certificate authentication failed".to_owned());
+    if !is_allowed(info, facts) {
+        return Err(NOT_ALLOWED.to_owned());
     }
     let Some(revoked) = revoked else { return Ok(()) };
     for cert in certs {
@@ -41,6 +39,15 @@ pub(super) fn judge(
         }
     }
     Ok(())
+}
+
+/// Whether the certificate has one of the names that may come in, where these are told.
+pub(super) fn is_allowed(info: &TlsInfo, facts: &Facts) -> bool {
+    match (info.allowed_cns.as_slice(), info.allowed_hostnames.as_slice()) {
+        ([], []) => true,
+        ([], hosts) => hosts.iter().any(|host| facts.is_for(host)),
+        (names, _) => names.contains(&facts.common_name),
+    }
 }
 
 /// Whether a certificate that names addresses or hosts names the one that it comes from. Names

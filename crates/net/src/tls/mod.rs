@@ -35,6 +35,7 @@ mod tests;
 mod watched;
 
 pub use client::ClientTls;
+pub(crate) use refusal::in_words;
 pub use self_signed::{SelfSigned, self_signed};
 pub use server::{Endpoint, Secured, Security, ServerTls};
 pub use settings::{TlsError, TlsInfo, check_cipher_suites};

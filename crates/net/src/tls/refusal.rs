@@ -4,10 +4,11 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
+use super::judge::NOT_ALLOWED;
+
 /// The text; `None` where the other side has just gone.
 pub(super) fn text(error: &io::Error) -> Option<String> {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-    let Some(inner) = inner else {
+    let Some(inner) = inner(error) else {
         return (error.kind() != io::ErrorKind::UnexpectedEof).then(|| match error.kind() {
             io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
             _ => crate::listener::plain(error),
@@ -24,6 +25,29 @@ pub(super) fn text(error: &io::Error) -> Option<String> {
         Error::AlertReceived(alert) => format!("remote error: tls: {}", described(*alert)),
         other => format!("tls: {other}"),
     })
+}
+
+/// As [`text`], of a client: names of clients are held against those that may come in, only.
+pub(super) fn of_client(error: &io::Error) -> Option<String> {
+    match inner(error) {
+        Some(Error::InvalidCertificate(CertificateError::NotValidForName)) => {
+            Some(NOT_ALLOWED.to_owned())
+        }
+        _ => text(error),
+    }
+}
+
+/// A failure of a connection that had been made, in the same words: who shakes hands by TLS 1.3 is
+/// done before the other side has seen its certificate.
+pub(crate) fn in_words(error: io::Error) -> io::Error {
+    match inner(&error).and_then(|_| text(&error)) {
+        Some(text) => io::Error::new(error.kind(), text),
+        None => error,
+    }
+}
+
+fn inner(error: &io::Error) -> Option<&Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())
 }
 
 fn certificate(error: &CertificateError) -> String {

@@ -12,7 +12,7 @@ use rustls::sign::SingleCertAndKey;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsStream, server};
 
-use super::anchored::Anchored;
+use super::anchored::Clients;
 use super::crowd::Crowd;
 use super::facts::Facts;
 use super::files::{Authorities, Pair, Revoked};
@@ -190,7 +190,7 @@ impl ServerTls {
         // Nothing is set aside for who says nothing.
         stream.first_byte().await.map_err(|error| refusal::text(&error))?;
         let shaken = self.acceptor().accept(stream).await;
-        let stream = shaken.map_err(|error| refusal::text(&error))?;
+        let stream = shaken.map_err(|error| refusal::of_client(&error))?;
         let (_, session) = stream.get_ref();
         seen.server_name = session.server_name().unwrap_or_default().to_owned();
         let mut common_name = None;
@@ -313,8 +313,8 @@ fn acceptor(
             let roots = Arc::clone(&authorities.roots);
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
             let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
-            let authorities = Arc::clone(&authorities.certs);
-            builder.with_client_cert_verifier(Arc::new(Anchored { authorities, others }))
+            let (authorities, info) = (Arc::clone(&authorities.certs), info.clone());
+            builder.with_client_cert_verifier(Arc::new(Clients { authorities, others, info }))
         }
     };
     let mut config =
