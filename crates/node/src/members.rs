@@ -238,8 +238,8 @@ impl Node {
             return Err(Error::Stopped);
         }
         let applied = async {
-            // Before a leader has applied all that it had when it was elected, it takes a change for
-            // nothing and tells nobody. It answers reads only then, too.
+            // Before a leader has applied all that it had when it was elected, it takes a change
+            // for nothing and tells nobody. It answers reads only then, too.
             self.read_barrier().await?;
             let id = self.shared.ids.next();
             let (answer, outcome) = oneshot::channel();

@@ -1,7 +1,8 @@
 //! Who is believed when hands are shaken.
 //!
-//! A certificate may itself be in the list of authorities. As in Go, nobody else has to vouch for one. `webpki` refuses to take an authority's certificate
-//! from who shows it as their own, and many a self-signed certificate is both.
+//! A certificate may itself be in the list of authorities. As in Go, nobody else has to vouch for
+//! one. `webpki` refuses to take an authority's certificate from who shows it as their own, and
+//! many a self-signed certificate is both.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ pub(super) struct Clients {
 pub(super) struct Servers {
     pub(super) authorities: Arc<HashSet<CertificateDer<'static>>>,
     pub(super) others: Arc<dyn ServerCertVerifier>,
+    /// Which names others may have, too: as in etcd, those that may come in.
+    pub(super) info: TlsInfo,
 }
 
 /// What a certificate says of its owner.
@@ -116,15 +119,25 @@ impl ServerCertVerifier for Servers {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if !self.authorities.contains(cert) {
-            return self.others.verify_server_cert(cert, intermediates, name, ocsp, now);
+        let facts = if self.authorities.contains(cert) {
+            let facts = read_in_its_time(cert, now)?;
+            if !facts.for_servers {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+            if !facts.is_for(&name.to_str()) {
+                let (expected, presented) = (name.to_owned(), facts.dns_names);
+                let error = CertificateError::NotValidForNameContext { expected, presented };
+                return Err(error.into());
+            }
+            facts
+        } else {
+            self.others.verify_server_cert(cert, intermediates, name, ocsp, now)?;
+            read(cert)?
+        };
+        if !is_allowed(&self.info, &facts) {
+            return Err(CertificateError::NotValidForName.into());
         }
-        let facts = read_in_its_time(cert, now)?;
-        match () {
-            () if !facts.for_servers => Err(CertificateError::InvalidPurpose.into()),
-            () if !facts.is_for(&name.to_str()) => Err(CertificateError::NotValidForName.into()),
-            () => Ok(ServerCertVerified::assertion()),
-        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

@@ -156,8 +156,8 @@ fn connector(
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider).build();
         let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
-        let authorities = Arc::clone(&authorities.certs);
-        let verifier = Arc::new(Servers { authorities, others });
+        let (authorities, info) = (Arc::clone(&authorities.certs), info.clone());
+        let verifier = Arc::new(Servers { authorities, others, info });
         builder.dangerous().with_custom_certificate_verifier(verifier)
     };
     let mut config = match pair {

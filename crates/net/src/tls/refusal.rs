@@ -19,22 +19,14 @@ pub(super) fn text(error: &io::Error) -> Option<String> {
             "tls: first record does not look like a TLS handshake".to_owned()
         }
         Error::NoCertificatesPresented => "tls: client didn't provide a certificate".to_owned(),
+        // Said of names that are not allowed, and of nothing else.
+        Error::InvalidCertificate(CertificateError::NotValidForName) => NOT_ALLOWED.to_owned(),
         Error::InvalidCertificate(reason) => {
             format!("tls: failed to verify certificate: {}", certificate(reason))
         }
         Error::AlertReceived(alert) => format!("remote error: tls: {}", described(*alert)),
         other => format!("tls: {other}"),
     })
-}
-
-/// As [`text`], of a client: names of clients are held against those that may come in, only.
-pub(super) fn of_client(error: &io::Error) -> Option<String> {
-    match inner(error) {
-        Some(Error::InvalidCertificate(CertificateError::NotValidForName)) => {
-            Some(NOT_ALLOWED.to_owned())
-        }
-        _ => text(error),
-    }
 }
 
 /// A failure of a connection that had been made, in the same words: who shakes hands by TLS 1.3 is

@@ -190,7 +190,7 @@ impl ServerTls {
         // Nothing is set aside for who says nothing.
         stream.first_byte().await.map_err(|error| refusal::text(&error))?;
         let shaken = self.acceptor().accept(stream).await;
-        let stream = shaken.map_err(|error| refusal::of_client(&error))?;
+        let stream = shaken.map_err(|error| refusal::text(&error))?;
         let (_, session) = stream.get_ref();
         seen.server_name = session.server_name().unwrap_or_default().to_owned();
         let mut common_name = None;

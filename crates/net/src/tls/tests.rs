@@ -269,6 +269,10 @@ async fn only_allowed_names_and_hosts_are_let_in() {
         let told = (!allowed).then(|| "remote error: tls: bad certificate".to_owned());
         assert_eq!(heard, told, "{what}");
     }
+    // Who dials asks for them, too.
+    let picky = TlsInfo { allowed_cns: names(&["client"]), ..kit.info("client") };
+    let heard = talk(&server(&kit.info("server")), &client(&picky)).await.expect_err("not it");
+    assert_eq!(heard.to_string(), "client certificate authentication failed");
     let both = TlsInfo {
         allowed_cns: names(&["a"]),
         allowed_hostnames: names(&["b"]),
