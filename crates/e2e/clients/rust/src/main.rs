@@ -1,6 +1,8 @@
 //! Does with the etcd client of Rust what programs do with it, and prints what came of it. Run with
 //! the endpoint as argument; two servers must make it print the same.
 
+mod services;
+
 use etcd_client::{
     AlarmAction, AlarmType, Client, CompactionOptions, Compare, CompareOp, DeleteOptions, Error,
     GetOptions, KeyValue, LeaseGrantOptions, LeaseTimeToLiveOptions, PutOptions, SortOrder,
@@ -10,12 +12,17 @@ use etcd_client::{
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let endpoint = std::env::args().nth(1).unwrap_or_default();
-    let mut client = Client::connect([endpoint], None).await?;
+    let mut client = Client::connect([&endpoint], None).await?;
     keys(&mut client).await?;
     txns(&mut client).await?;
     leases(&mut client).await?;
     watches(&mut client).await?;
-    maintenance(&mut client).await
+    maintenance(&mut client).await?;
+    services::prefixes(&mut client).await?;
+    services::locks(&mut client, &endpoint).await?;
+    services::elections(&mut client, &endpoint).await?;
+    services::members(&mut client).await?;
+    services::users(&mut client, &endpoint).await
 }
 
 fn show(what: &str, kvs: &[KeyValue]) {
