@@ -1,51 +1,80 @@
 //! What etcdctl prints of a cluster is the same of etcd's and of pintle's.
 //!
-//! The script is one line a command; `ID0` and `PEER0` are the first member's id and peer URL, and
-//! `ADDED` is the id of who was added last.
+//! In the scripts `ID0` and `PEER0` are the first member's id and peer URL, and `ADDED` is the id of
+//! who was added last.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Cluster, Server};
+use e2e::{Client, Cluster, Outcome, Server};
 use proto::etcdserverpb::PutRequest;
 
 use super::{FLAGS, alone};
 use crate::transcripts::mask::{logs, mask, mask_cells};
+use crate::transcripts::play::{Play, Stage};
+use crate::transcripts::script::{Script, Step};
+use crate::transcripts::transport::{Transport, Wire};
+use crate::transcripts::{clients, difference};
 
-const SCRIPT: &str = include_str!("ctl.txt");
+const MEMBERS: (&str, &str) = ("members", include_str!("ctl.txt"));
+const AUTH: (&str, &str) = ("auth", include_str!("../scripts/auth.txt"));
+
+/// Scripts about what a cluster decides as one. All leave nothing behind.
+const SECURED: [(&str, &str); 5] = [
+    ("passwords", include_str!("../scripts/passwords.txt")),
+    AUTH,
+    ("alarm", include_str!("../scripts/alarm.txt")),
+    ("lock", include_str!("../scripts/lock.txt")),
+    ("elect", include_str!("../scripts/elect.txt")),
+];
 
 #[test]
 fn etcdctl_prints_of_a_cluster_what_it_prints_of_one_of_etcd() {
-    compare(SCRIPT, &["simple", "json", "fields", "table"]);
+    compare(Transport::Plain, &[MEMBERS], &["simple", "json", "fields", "table"]);
 }
 
 #[test]
 fn users_and_roles_of_a_cluster_are_those_of_one_of_etcd() {
-    compare(include_str!("../scripts/auth.txt"), &["simple", "json"]);
+    compare(Transport::Plain, &[AUTH], &["json"]);
 }
 
-/// Runs a script that leaves nothing behind, in each format and with both generations of etcdctl.
-fn compare(script: &str, formats: &[&str]) {
+#[test]
+fn users_locks_elections_and_alarms_are_the_same_on_three_members() {
+    compare(Transport::Plain, &SECURED, &["simple"]);
+}
+
+#[test]
+fn users_locks_elections_and_alarms_are_the_same_on_three_members_by_tls() {
+    compare(Transport::Tls, &SECURED, &["simple"]);
+}
+
+#[test]
+fn users_locks_elections_and_alarms_are_the_same_on_three_members_by_certificates() {
+    compare(Transport::MutualTls, &SECURED, &["simple"]);
+}
+
+/// Runs scripts one after the other on one cluster of each server, in each format and with both
+/// generations of etcdctl.
+fn compare(transport: Transport, scripts: &[(&str, &str)], formats: &[&str]) {
     let Some((pintle, etcd)) = Server::both() else { return };
-    let clients = [("3.7.1", e2e::peer("etcdctl")), ("distribution's", e2e::in_path("etcdctl"))];
-    let clients: Vec<_> =
-        clients.into_iter().filter_map(|(name, path)| Some((name, path?))).collect();
+    let wire = Wire::new(transport);
     let _alone = alone();
-    let mut expected = Told::of(&etcd);
-    let mut actual = Told::of(&pintle);
+    let mut expected = Told::of(&etcd, &wire);
+    let mut actual = Told::of(&pintle, &wire);
     let mut differences = Vec::new();
-    for (version, etcdctl) in &clients {
+    for (version, etcdctl) in &clients() {
         for format in formats {
-            for line in script.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-                let expected = expected.take(line, etcdctl, format);
-                let actual = actual.take(line, etcdctl, format);
-                if expected != actual {
-                    differences.push(format!(
-                        "=== etcdctl {version} -w {format} {line}\n{expected}--- but pintle:\n{actual}"
-                    ));
-                }
+            for (name, text) in scripts {
+                let script = Script::parse(text);
+                let (expected, actual) = std::thread::scope(|scope| {
+                    let expected = scope.spawn(|| expected.play(&script, etcdctl, format));
+                    let actual = actual.play(&script, etcdctl, format);
+                    (expected.join().expect("etcd's run"), actual)
+                });
+                let how = format!("{name} by {transport:?}: etcdctl {version} -w {format}");
+                differences.extend(difference(&how, &expected, &actual));
             }
         }
     }
@@ -54,16 +83,21 @@ fn compare(script: &str, formats: &[&str]) {
 }
 
 /// A cluster and the names of what two clusters cannot have in common.
-struct Told {
+struct Told<'a> {
     cluster: Cluster,
+    wire: &'a Wire,
+    etcdctl: PathBuf,
+    format: String,
     /// What stands for an id.
     ids: BTreeMap<u64, String>,
     added: Option<u64>,
 }
 
-impl Told {
-    fn of(server: &Server) -> Self {
-        let flags = [FLAGS[0], FLAGS[1], "--strict-reconfig-check=false"];
+impl<'a> Told<'a> {
+    fn of(server: &Server, wire: &'a Wire) -> Self {
+        let secrets = wire.flags();
+        let flags = [FLAGS[0], FLAGS[1], "--strict-reconfig-check=false", "--bcrypt-cost=4"];
+        let flags: Vec<_> = flags.into_iter().chain(secrets.iter().map(String::as_str)).collect();
         let cluster = Cluster::start("ctl", &[server; 3], &flags).unwrap();
         let put = PutRequest { key: "foo".into(), value: "bar".into(), ..PutRequest::default() };
         cluster.call(0, &put).unwrap();
@@ -74,34 +108,38 @@ impl Told {
         }
         let ids = (0..cluster.size()).map(|at| (cluster.id(at).unwrap(), format!("ID{at}")));
         let ids = ids.collect();
-        Self { cluster, ids, added: None }
+        let (etcdctl, format) = Default::default();
+        Self { cluster, wire, etcdctl, format, ids, added: None }
     }
 
-    fn take(&mut self, line: &str, etcdctl: &Path, format: &str) -> String {
-        let args: Vec<String> = line.split(' ').map(|word| self.fill_in(word)).collect();
-        let mut command = Command::new(etcdctl);
-        let folder = self.cluster.scratch().path().to_owned();
-        let endpoints: Vec<_> = (0..3).map(|at| self.cluster.member(at).endpoint()).collect();
-        command.env_clear().current_dir(&folder);
-        command.args(["--endpoints", &endpoints.join(","), "-w", format]).args(&args);
-        let outcome = e2e::run(&mut command, "", &folder).unwrap();
-        if args[0] == "member" && args[1] == "add" {
-            self.learn();
+    /// What each step has shown.
+    fn play(&mut self, script: &Script, etcdctl: &Path, format: &str) -> Vec<String> {
+        self.etcdctl = etcdctl.to_owned();
+        self.format = format.to_owned();
+        let mut play = Play::default();
+        let mut shown = Vec::new();
+        for step in &script.steps {
+            if let Step::Command { args, .. } = step
+                && args.starts_with(&["member".to_owned(), "add".to_owned()])
+            {
+                let outcome = e2e::run(&mut self.command(args), "", self.folder()).unwrap();
+                // Before it is shown, for its id is new.
+                self.learn();
+                shown.push(self.show(args, &outcome));
+                continue;
+            }
+            shown.push(play.take(self, step));
+            if let Step::Command { args, .. } = step {
+                match (args[0].as_str(), args.get(1).map(String::as_str)) {
+                    // To a user members do not tell who leads.
+                    ("move-leader", Some(_)) if args.len() == 2 => {
+                        self.cluster.wait_for_leader().unwrap();
+                    }
+                    _ => {}
+                }
+            }
         }
-        if args[0] == "move-leader" && outcome.code == 0 {
-            self.cluster.wait_for_leader().unwrap();
-        }
-        let stdout = self.show(&outcome.stdout, &args);
-        let mut stderr = logs(&outcome.stderr);
-        if args.iter().any(|arg| arg == "--user") {
-            // A member of etcd's may not know a token yet that another one has just given out, so
-            // that its client tries again, and says so.
-            let kept = |line: &&str| !line.contains("retrying of unary invoker failed");
-            stderr = stderr.lines().filter(kept).map(|line| format!("{line}\n")).collect();
-            stderr.truncate(stderr.trim_end().len());
-        }
-        let stderr = self.show(&stderr, &args);
-        format!("{stdout}[stderr]\n{stderr}[exit {}]\n", outcome.code)
+        shown
     }
 
     fn fill_in(&self, word: &str) -> String {
@@ -132,7 +170,7 @@ impl Told {
         }
     }
 
-    fn show(&self, text: &str, args: &[String]) -> String {
+    fn without_names(&self, text: &str, args: &[String]) -> String {
         let mut text = text.to_owned();
         for (id, name) in &self.ids {
             // An id that begins with zeros is filled up with blanks in some places.
@@ -149,6 +187,63 @@ impl Told {
         let has_order = args[0] == "endpoint" && args[1] != "health"
             || args[0] == "member" && args[1] == "list" && !text.contains("ADDED");
         if has_order { text } else { sorted(&text) }
+    }
+}
+
+impl Stage for Told<'_> {
+    fn folder(&self) -> &Path {
+        self.cluster.scratch().path()
+    }
+
+    fn format(&self) -> &str {
+        &self.format
+    }
+
+    fn command(&self, args: &[String]) -> Command {
+        let mut command = Command::new(&self.etcdctl);
+        command.env_clear().current_dir(self.folder());
+        let endpoints = (0..3).map(|at| self.wire.endpoint(&self.cluster.member(at).endpoint()));
+        let mut endpoints: Vec<_> = endpoints.collect();
+        let watches = ["watch", "lock", "elect"].contains(&args[0].as_str());
+        if watches && args.iter().any(|arg| arg == "--user") {
+            // A member of etcd's may refuse a watch with a token that another one has just given
+            // out, and nobody tries again.
+            endpoints.truncate(1);
+        }
+        command.args(["--endpoints", &endpoints.join(",")]);
+        command.args(self.wire.words()).args(["-w", &self.format]);
+        command.args(args.iter().map(|word| self.fill_in(word)));
+        command
+    }
+
+    fn show(&self, args: &[String], outcome: &Outcome) -> String {
+        let mut stdout = self.without_names(&outcome.stdout, args);
+        if args.starts_with(&["lease".to_owned(), "list".to_owned()]) {
+            // Of locks of before, whose ids servers choose; how many there are is the same.
+            let is_id = |line: &str| line.len() == 16 && u64::from_str_radix(line, 16).is_ok();
+            stdout = stdout.lines().map(|it| if is_id(it) { "ID\n" } else { it }).collect();
+        }
+        let mut stderr = logs(&outcome.stderr);
+        if args.iter().any(|arg| arg == "--user") {
+            // A member of etcd's may not know a token yet that another one has just given out, so
+            // that its client tries again, and says so.
+            let kept = |line: &&str| !line.contains("retrying of unary invoker failed");
+            stderr = stderr.lines().filter(kept).map(|line| format!("{line}\n")).collect();
+            stderr.truncate(stderr.trim_end().len());
+        }
+        let stderr = self.without_names(&stderr, args);
+        let words = args.join(" ");
+        format!("$ etcdctl {words}\n{stdout}[stderr]\n{stderr}[exit {}]\n", outcome.code)
+    }
+
+    fn settle(&self) {
+        for at in self.cluster.running() {
+            self.cluster.member(at).wait_for_storage_version().unwrap();
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.cluster.member(0)).unwrap()
     }
 }
 

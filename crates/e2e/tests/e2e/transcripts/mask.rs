@@ -57,6 +57,13 @@ const AFTER: &[(&str, &str)] = &[
     ("lease grant", "lease "),
     ("lease grant", "\"ID\":"),
     ("lease grant", "\"ID\" : "),
+    // Whoever holds or waits has a lease, and a key by its id.
+    ("lock l", "l/"),
+    ("lock --", "l/"),
+    ("get l", "l/"),
+    ("elect e", "e/"),
+    ("elect -l", "e/"),
+    ("get e", "e/"),
 ];
 
 /// Replaces the number, with its unit, that follows the prefix.

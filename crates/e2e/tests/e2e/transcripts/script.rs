@@ -7,24 +7,34 @@
 //! val("foo") = "bar"
 //! .
 //! @watch 3 foo --prefix --rev=2  watch until three events were shown, then interrupt it
+//! @hold a 1 lock l               start it, wait until it has printed a line, let it go on as "a"
+//! @shows a 2                     wait until it has printed two
+//! @release a                     interrupt it
+//! @keys 2 l                      wait until two keys begin with l
 //! @settle                        wait until the version of the files is known
 //! @grant 1f 600                  a lease of this id (hex) and TTL
+//! @raise nospace                 an alarm (or "corrupt") of the member that is asked
 //! ```
 
 /// A list of steps.
-pub(super) struct Script {
-    pub(super) steps: Vec<Step>,
+pub(crate) struct Script {
+    pub(crate) steps: Vec<Step>,
 }
 
-pub(super) enum Step {
+pub(crate) enum Step {
     Command { args: Vec<String>, stdin: String },
     Watch { events: usize, args: Vec<String>, stdin: String },
+    Hold { name: String, lines: usize, args: Vec<String> },
+    Shows { name: String, lines: usize },
+    Release { name: String },
+    Keys { count: i64, prefix: String },
     Settle,
     Grant { id: i64, ttl: i64 },
+    Raise { alarm: i32 },
 }
 
 impl Script {
-    pub(super) fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut steps = Vec::new();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -52,6 +62,21 @@ impl Script {
                 args.splice(..2, ["watch".to_owned()]);
                 Step::Watch { events, args, stdin }
             }
+            "@hold" => {
+                let lines = args[2].parse().expect("@hold has a number of lines");
+                let name = args[1].clone();
+                Step::Hold { name, lines, args: args.split_off(3) }
+            }
+            "@shows" => {
+                let lines = args[2].parse().expect("@shows has a number of lines");
+                Step::Shows { name: args[1].clone(), lines }
+            }
+            "@release" => Step::Release { name: args[1].clone() },
+            "@keys" => {
+                let count = args[1].parse().expect("@keys has a number of keys");
+                Step::Keys { count, prefix: args[2].clone() }
+            }
+            "@raise" => Step::Raise { alarm: if args[1] == "corrupt" { 2 } else { 1 } },
             "@settle" => Step::Settle,
             "@grant" => Step::Grant {
                 id: u64::from_str_radix(&args[1], 16).expect("@grant has an id") as i64,
