@@ -55,6 +55,28 @@ pub(super) enum Parsed {
     Wrong(String),
 }
 
+/// What is said to `start`, if that is the first word; flags may stand before it. As the flags of
+/// `start` are not known there, one without a `=` takes the next word.
+pub(super) fn of_start(arguments: &[String]) -> Option<Vec<String>> {
+    let mut words = arguments.iter().enumerate();
+    while let Some((at, word)) = words.next() {
+        if word == "--" {
+            return None;
+        }
+        let takes_next = match word.strip_prefix("--") {
+            Some(flag) => flag != "help" && !flag.contains('='),
+            None => word != "-h" && word.starts_with('-') && word.len() == 2,
+        };
+        if takes_next {
+            words.next();
+        } else if !word.starts_with('-') {
+            let rest = arguments.iter().take(at).chain(arguments.iter().skip(at + 1));
+            return (word == "start").then(|| rest.cloned().collect());
+        }
+    }
+    None
+}
+
 /// Reads the flags; words between them do not count.
 pub(super) fn parse(arguments: &[String]) -> Parsed {
     match read(arguments) {
@@ -173,6 +195,22 @@ mod tests {
         assert_eq!(flags.retry_delay.to_std(), Duration::from_secs(5));
         assert_eq!(parsed("--listen-addr x -h"), Parsed::Help);
         assert_eq!(parsed("--help"), Parsed::Help);
+    }
+
+    #[test]
+    fn flags_may_stand_before_start() {
+        let split = |text: &str| {
+            let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+            of_start(&words).map(|rest| rest.join(" "))
+        };
+        let told = |text: &str| Some(text.to_owned());
+        assert_eq!(split("start --endpoints a:1"), told("--endpoints a:1"));
+        assert_eq!(split("--endpoints=a:1 start x"), told("--endpoints=a:1 x"));
+        assert_eq!(split("--endpoints a:1 start -h"), told("--endpoints a:1 -h"));
+        assert_eq!(split("-h start"), told("-h"));
+        for text in ["", "stop", "--endpoints start", "-- start", "-x start", "help start"] {
+            assert_eq!(split(text), None, "{text}");
+        }
     }
 
     #[test]

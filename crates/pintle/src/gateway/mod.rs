@@ -24,13 +24,11 @@ use proxy::Proxy;
 
 /// Runs `gateway` with what stands behind it on the command line.
 pub(crate) fn run(logger: &Logger, command_line: &[String], arguments: &[String]) -> ExitCode {
-    let Some(("start", arguments)) =
-        arguments.split_first().map(|(command, rest)| (command.as_str(), rest))
-    else {
+    let Some(arguments) = flags::of_start(arguments) else {
         print(flags::GROUP_USAGE);
         return ExitCode::SUCCESS;
     };
-    let flags = match flags::parse(arguments) {
+    let flags = match flags::parse(&arguments) {
         Parsed::Flags(flags) => flags,
         Parsed::Help => {
             print(&format!("start the gateway\n\n{}", flags::USAGE));

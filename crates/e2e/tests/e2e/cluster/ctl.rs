@@ -1,7 +1,7 @@
 //! What etcdctl prints of a cluster is the same of etcd's and of pintle's.
 //!
-//! In the scripts `ID0` and `PEER0` are the first member's id and peer URL, and `ADDED` is the id of
-//! who was added last.
+//! In the scripts `ID0` and `PEER0` are the first member's id and peer URL, and `ADDED` is the id
+//! of who was added last.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -88,6 +88,8 @@ struct Told<'a> {
     wire: &'a Wire,
     etcdctl: PathBuf,
     format: String,
+    /// How often something was played.
+    times: usize,
     /// What stands for an id.
     ids: BTreeMap<u64, String>,
     added: Option<u64>,
@@ -109,13 +111,14 @@ impl<'a> Told<'a> {
         let ids = (0..cluster.size()).map(|at| (cluster.id(at).unwrap(), format!("ID{at}")));
         let ids = ids.collect();
         let (etcdctl, format) = Default::default();
-        Self { cluster, wire, etcdctl, format, ids, added: None }
+        Self { cluster, wire, etcdctl, format, times: 0, ids, added: None }
     }
 
     /// What each step has shown.
     fn play(&mut self, script: &Script, etcdctl: &Path, format: &str) -> Vec<String> {
         self.etcdctl = etcdctl.to_owned();
         self.format = format.to_owned();
+        self.times += 1;
         let mut play = Play::default();
         let mut shown = Vec::new();
         for step in &script.steps {
@@ -145,6 +148,7 @@ impl<'a> Told<'a> {
     fn fill_in(&self, word: &str) -> String {
         let hex = |id: u64| format!("{id:x}");
         let mut word = word.replace("ADDED", &self.added.map(hex).unwrap_or_default());
+        word = word.replace("TIME", &self.times.to_string());
         for (id, name) in &self.ids {
             word = word.replace(name, &hex(*id));
         }
