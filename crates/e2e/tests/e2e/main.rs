@@ -27,6 +27,7 @@ mod replay;
 mod snapshot;
 mod tls;
 mod tools;
+mod tracing;
 mod transcripts;
 mod watch;
 mod writers;
