@@ -43,6 +43,8 @@ pub enum Offer {
 pub(crate) struct Via {
     /// From where; a unix client has no address.
     pub(crate) peer: Option<SocketAddr>,
+    /// To where; likewise.
+    pub(crate) local: Option<SocketAddr>,
     /// Whether TLS guards it.
     pub(crate) is_tls: bool,
     /// Of the client's certificate, if it had to show one.

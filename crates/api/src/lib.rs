@@ -11,7 +11,7 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `reply`, `encode`,
+//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `trace`, `reply`, `encode`,
 //! `error`, `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
 
 mod answer;
@@ -30,6 +30,7 @@ mod server;
 mod service;
 mod stats;
 mod status;
+mod trace;
 
 pub use audit::{Audit, AuditFilter, AuditLine};
 pub use auth::{Auth, AuthError, JwtOptions, TokenOptions};
@@ -37,3 +38,4 @@ pub use door::Offer;
 pub use ops::Access;
 pub use server::{ListenError, Server};
 pub use service::{Keepalive, Limits, Services};
+pub use trace::Tracer;

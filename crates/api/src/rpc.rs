@@ -19,6 +19,7 @@ use crate::error;
 use crate::metrics::RpcMetrics;
 use crate::service::Services;
 use crate::status::Status;
+use crate::trace::{Span, TraceContext};
 
 /// A boxed future that any of the runtimes may run.
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -32,8 +33,14 @@ pub(crate) struct Caller {
     pub(crate) api_version: Option<String>,
     /// Where from; a unix client has no address.
     pub(crate) remote: Option<SocketAddr>,
+    /// Where it was heard; not on a unix socket.
+    pub(crate) local: Option<SocketAddr>,
     /// What the caller shows to say who it is.
     pub(crate) credentials: Credentials,
+    /// The trace that the caller says the call belongs to.
+    pub(crate) trace: Option<Box<TraceContext>>,
+    /// What the call is at, where it is traced.
+    pub(crate) span: Option<Arc<Span>>,
 }
 
 /// What a caller shows to say who it is, unjudged.

@@ -141,6 +141,7 @@ fn start(
         Task::Serve { connection, door } => {
             let Connection { stream, peer, permit } = connection;
             let Ok(stream) = stream.onto_current_runtime() else { return };
+            let local = stream.local_address();
             let (services, mut stop) = (Arc::clone(services), stop.clone());
             running.spawn(async move {
                 let secured = tokio::select! {
@@ -149,7 +150,7 @@ fn start(
                     secured = door.security.secure(stream, peer) => secured,
                 };
                 if let Some(Secured { stream, is_tls, common_name }) = secured {
-                    let via = Via { peer, is_tls, common_name, offer: door.offer };
+                    let via = Via { peer, local, is_tls, common_name, offer: door.offer };
                     door::serve(services, stream, via, stop).await;
                 }
                 drop(permit);

@@ -19,6 +19,7 @@ use crate::audit::Audited;
 use crate::rpc::{Caller, Replies, Requests};
 use crate::service::Services;
 use crate::status::Status;
+use crate::trace::Span;
 
 static HANDLING: LazyLock<HistogramVec> = LazyLock::new(|| {
     let opts = HistogramOpts::new(
@@ -63,6 +64,16 @@ impl Watched {
         Some(handling.start_timer())
     }
 
+    /// The caller within the span of its call, if it has one.
+    fn traced(&self, services: &Services, mut caller: Caller) -> (Caller, Option<Arc<Span>>) {
+        if let Some(tracer) = services.tracer.get() {
+            let name = || format!("{}/{}", self.service, self.method);
+            caller.span = tracer.begin(name, &caller, services.node.wall_clock());
+        }
+        let span = caller.span.clone();
+        (caller, span)
+    }
+
     /// Runs the handler of a call with one message each way.
     pub(crate) async fn unary<F>(
         &'static self,
@@ -75,6 +86,7 @@ impl Watched {
         F: Future<Output = Result<Bytes, Status>>,
     {
         let _timer = self.timer(&services);
+        let (caller, span) = self.traced(&services, caller);
         let mut stats = Stats {
             watched: self,
             services: Arc::clone(&services),
@@ -89,6 +101,9 @@ impl Watched {
             Ok(()) => handler(services, caller, request).await,
             Err(status) => Err(status),
         };
+        if let Some(span) = span {
+            span.outcome(outcome.as_ref().err());
+        }
         if let Ok(response) = &outcome {
             stats.response = Some(response.clone());
         }
@@ -111,11 +126,15 @@ impl Watched {
         F: Future<Output = Result<(), Status>>,
     {
         let _timer = self.timer(&services);
+        let (caller, span) = self.traced(&services, caller);
         let mut audited = AuditedStream::begin(self, &services, &caller).await;
         let outcome = match services.pass(&caller, self.service, self.method).await {
             Ok(()) => handler(services, caller, requests, replies).await,
             Err(status) => Err(status),
         };
+        if let Some(span) = span {
+            span.outcome(outcome.as_ref().err());
+        }
         if let Some(audited) = &mut audited {
             audited.outcome = Some(outcome.clone());
         }

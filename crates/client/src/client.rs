@@ -130,7 +130,8 @@ impl Client {
         Ok(Watch::new(call, alive, connection))
     }
 
-    async fn ask<Reply: Message + Default>(
+    /// Makes any call of one request and one reply.
+    pub async fn ask<Reply: Message + Default>(
         &mut self,
         path: &str,
         request: &impl Message,

@@ -35,10 +35,11 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `wait`, `knobs`.
+//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `collector`, `wait`, `knobs`.
 
 mod certificates;
 mod cluster;
+mod collector;
 mod command;
 mod grpc;
 mod hosts;
@@ -55,6 +56,7 @@ mod wait;
 
 pub use certificates::Authority;
 pub use cluster::Cluster;
+pub use collector::Collector;
 pub use command::{Outcome, Running, run};
 pub use grpc::{Call, Grpc, Status};
 pub use hosts::{Hosts, on_hosts};

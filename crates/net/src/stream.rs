@@ -1,6 +1,7 @@
 //! One connection's bytes, whichever kind of socket carries them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -36,6 +37,15 @@ impl Stream {
         let stream = TcpStream::connect(address).await?;
         tune(&stream);
         Ok(Stream::Tcp(stream))
+    }
+
+    /// Our end of a connection over TCP.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Stream::Tcp(stream) => stream.local_addr().ok(),
+            Stream::Unix(_) => None,
+            Stream::Tls(stream) => stream.get_ref().0.local_address(),
+        }
     }
 
     /// Moves the connection to the runtime that runs this, away from the one that accepted it.

@@ -15,7 +15,7 @@
 //! What it never knows: how anything is done that a crate below does.
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
-//! `bootstrap/`, `audit`, `notify`, `signals`, `version`, `wire`, `gateway/`.
+//! `bootstrap/`, `audit`, `notify`, `signals`, `spans`, `version`, `wire`, `gateway/`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
@@ -31,6 +31,7 @@ mod notify;
 mod options;
 mod run;
 mod signals;
+mod spans;
 mod version;
 mod wire;
 

@@ -15,6 +15,7 @@ use crate::logging::{Line, Logger};
 use crate::notify;
 use crate::run::Ended;
 use crate::signals::Signals;
+use crate::spans;
 
 /// How long calls under way may take to end when the member stops, beside two elections.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -39,6 +40,7 @@ pub(crate) fn run_member(
     let services = Services::new(running.node().clone(), limits(config), access(config), auth);
     running.node().explain_slow_requests(config.own.slow_request_log_duration);
     let audit = audit::open(config, &services)?;
+    let spans = spans::open(config, logger, &services)?;
     let election = Duration::from_millis(config.raft.election_timeout_ms);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&services, cores, STOP_GRACE + election * 2)?;
@@ -63,7 +65,7 @@ pub(crate) fn run_member(
     transport.stop();
     tell_peers(logger, "stopped serving peer traffic", &peer_addresses);
     drop(services);
-    drop(audit);
+    drop((audit, spans));
     let stopped = running.stop();
     tell_of(config, logger.info("closed etcd server")).send();
     let ended = ended?;

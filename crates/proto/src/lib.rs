@@ -47,6 +47,9 @@ pub mod leasepb;
 pub mod membershippb;
 #[path = "generated/mvccpb.rs"]
 pub mod mvccpb;
+/// Spans, and the call that takes them.
+#[path = "generated/opentelemetry.rs"]
+pub mod opentelemetry;
 #[path = "generated/raftpb.rs"]
 pub mod raftpb;
 #[path = "generated/snappb.rs"]

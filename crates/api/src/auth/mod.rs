@@ -25,10 +25,10 @@ use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use sha2::{Digest as _, Sha256};
 use state::Reply;
 
-use crate::error;
 use crate::rpc::{Caller, Credentials};
 use crate::service::Services;
 use crate::status::Status;
+use crate::{error, trace};
 
 use jwt::Jwt;
 pub use jwt::JwtOptions;
@@ -254,7 +254,18 @@ impl Services {
                 ..RequestHeader::default()
             });
         }
-        self.node.propose(request).await
+        let Some(span) = &caller.span else { return self.node.propose(request).await };
+        span.event("Send raft proposal", Vec::new());
+        let outcome = self.node.propose(request).await;
+        match &outcome {
+            // A refusal is a result, too.
+            Ok(_) | Err(Error::Rejected(_)) => span.event("Receive raft result", Vec::new()),
+            Err(failure) => {
+                let text = failure.to_string();
+                span.event("exception", vec![trace::text("exception.message", text.as_bytes())]);
+            }
+        }
+        outcome
     }
 }
 

@@ -13,6 +13,7 @@ use super::stream::{self, Opening, Source};
 use super::values::Values;
 use super::{metadata, reply};
 use crate::answer::{Answer, Request};
+use crate::door::Via;
 use crate::rpc::{Caller, Kind, Rpc, Unary};
 use crate::service::Services;
 use crate::status::{Code, Status};
@@ -31,6 +32,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Answer>, Status> {
     let (mut caller, deadline) = metadata::of(&request.parts)?;
     caller.remote = request.peer;
+    caller.local = request.parts.extensions.get::<Via>().and_then(|via| via.local);
     let Some(rpc) = services.table.find(route.path).cloned() else {
         return Err(services.table.unknown(route.path));
     };

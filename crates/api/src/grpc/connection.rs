@@ -417,6 +417,7 @@ impl<IO> Loop<IO> {
     fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc>, metadata: Metadata) {
         let Metadata { mut caller, timeout, encoding } = metadata;
         caller.remote = self.via.peer;
+        caller.local = self.via.local;
         caller.credentials.common_name = self.via.common_name.clone();
         rpc.metrics.started();
         let body = Body::new(self.services.limits.message_bytes(), encoding);

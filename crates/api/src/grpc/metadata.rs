@@ -29,6 +29,8 @@ impl Metadata {
                 b"authorization" => {
                     first(&mut metadata.caller.credentials.authorization, &field.value);
                 }
+                b"traceparent" => first(&mut metadata.caller.trace().parent, &field.value),
+                b"tracestate" => first(&mut metadata.caller.trace().state, &field.value),
                 b"grpcgateway-accept" => metadata.caller.credentials.by_gateway = true,
                 b"hasleader" => metadata.caller.require_leader = field.value == "true",
                 b"client-api-version" => {

@@ -177,7 +177,8 @@ struct Client {
 fn start(services: &Arc<Services>) -> (DuplexStream, tokio::task::JoinHandle<()>) {
     let (ours, theirs) = duplex(100_000);
     let stop = services.stop.subscribe();
-    let via = Via { peer: None, is_tls: false, common_name: None, offer: Offer::Everything };
+    let (peer, local, offer) = (None, None, Offer::Everything);
+    let via = Via { peer, local, is_tls: false, common_name: None, offer };
     let opening = Opening { said: Bytes::new(), via };
     let serving = serve(Arc::clone(services), ours, opening, stop);
     (theirs, tokio::spawn(serving))

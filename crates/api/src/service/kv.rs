@@ -14,7 +14,7 @@ use super::{Services, checks, decode, decode_received};
 use crate::encode::Encoder;
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
-use crate::{error, reply};
+use crate::{error, reply, trace};
 
 /// Replies up to this size are encoded on the thread of the connection.
 const ENCODED_HERE_BYTES: usize = 1 << 20;
@@ -30,6 +30,7 @@ pub(super) async fn range(
 ) -> Result<Bytes, Status> {
     let request: RangeRequest = decode(request)?;
     checks::range(&request)?;
+    let caller = caller.within("range", || trace::range(&request, false));
     let mut permitted = None;
     let permit = async {
         permitted = services.permit(&caller, reads(&request)).await?;
@@ -85,6 +86,7 @@ pub(super) async fn range_stream(
     let Some(request) = rpc::next(&mut *requests).await else { return Ok(()) };
     let mut request: RangeRequest = decode_received(request?)?;
     checks::range_stream(&request)?;
+    let caller = caller.within("range_streaming", || trace::range(&request, true));
     if !request.serializable {
         services.node.read_barrier().await?;
     }
@@ -159,6 +161,7 @@ pub(super) async fn put(
     let request: PutRequest = decode(request)?;
     services.node.check_quota(state::put_cost(&request)).await?;
     checks::put(&request)?;
+    let caller = caller.within("put", || vec![trace::text("key", &request.key)]);
     propose(&services, &caller, InternalRaftRequest { put: Some(request), ..Default::default() })
         .await
 }
@@ -170,6 +173,7 @@ pub(super) async fn delete_range(
 ) -> Result<Bytes, Status> {
     let request: DeleteRangeRequest = decode(request)?;
     checks::delete_range(&request)?;
+    let caller = caller.within("delete_range", || trace::delete_range(&request));
     let proposal = InternalRaftRequest { delete_range: Some(request), ..Default::default() };
     propose(&services, &caller, proposal).await
 }
@@ -182,6 +186,7 @@ pub(super) async fn txn(
     let request: TxnRequest = decode(request)?;
     services.node.check_quota(state::txn_cost(&request)).await?;
     checks::txn(&request, services.limits.txn_ops)?;
+    let caller = caller.within("txn", || trace::txn(&request));
     if !state::is_read_only(&request) {
         return propose(
             &services,
@@ -207,6 +212,9 @@ pub(super) async fn compact(
 ) -> Result<Bytes, Status> {
     let request: CompactionRequest = decode(request)?;
     let (revision, physical) = (request.revision, request.physical);
+    let caller = caller.within("compact", || {
+        vec![trace::flag("is_physical", physical), trace::number("rev", revision)]
+    });
     let proposal = InternalRaftRequest { compaction: Some(request), ..Default::default() };
     let outcome = propose(&services, &caller, proposal).await;
     // Also where somebody else compacted first: what the caller wants is that it is over.

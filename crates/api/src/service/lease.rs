@@ -14,6 +14,7 @@ use state::LeaseId;
 use super::{Services, decode, decode_received, encode, kv};
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::Status;
+use crate::trace;
 
 pub(super) async fn grant(
     services: Arc<Services>,
@@ -25,6 +26,9 @@ pub(super) async fn grant(
     if request.id == 0 {
         request.id = services.node.next_lease_id();
     }
+    let caller = caller.within("lease_grant", || {
+        vec![trace::number("id", request.id), trace::number("ttl", request.ttl)]
+    });
     services.user(&caller).await?;
     let proposal = InternalRaftRequest { lease_grant: Some(request), ..Default::default() };
     kv::propose(&services, &caller, proposal).await
@@ -36,6 +40,7 @@ pub(super) async fn revoke(
     request: Bytes,
 ) -> Result<Bytes, Status> {
     let request: LeaseRevokeRequest = decode(request)?;
+    let caller = caller.within("lease_revoke", || vec![trace::number("id", request.id)]);
     let proposal = InternalRaftRequest { lease_revoke: Some(request), ..Default::default() };
     kv::propose(&services, &caller, proposal).await
 }
@@ -53,7 +58,11 @@ pub(super) async fn keep_alive(
         let header = services.node.header();
         let keys = Need::WriteKeysOf(LeaseId(request.id));
         services.permit_user(&caller, keys).await?;
+        let renewal = caller.span.as_ref();
+        let renewal =
+            renewal.map(|span| span.child("lease_renew", vec![trace::number("id", request.id)]));
         let ttl = services.node.renew_lease(request.id).await?.unwrap_or(0);
+        drop(renewal);
         let reply = LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl };
         rpc::send(&mut *replies, encode(&reply)).await?;
     }

@@ -25,6 +25,7 @@ use crate::ops::Access;
 use crate::rpc::{Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
+use crate::trace::Tracer;
 use crate::{error, metrics, ops, rpc, stats};
 
 /// What clients may ask for at most.
@@ -93,6 +94,8 @@ pub struct Services {
     pub(crate) auth: Auth,
     /// The audit log, where there is one.
     pub(crate) audit: OnceLock<Audit>,
+    /// Where calls leave their spans, if they are traced.
+    pub(crate) tracer: OnceLock<Arc<Tracer>>,
     /// Whether the health service says that calls are answered.
     pub(crate) serving: tokio::sync::watch::Sender<bool>,
     /// Raised when the member goes down.
@@ -112,14 +115,19 @@ impl Services {
         }
         let stop = tokio::sync::watch::Sender::new(false);
         let serving = tokio::sync::watch::Sender::new(true);
-        let audit = OnceLock::new();
+        let (audit, tracer) = (OnceLock::new(), OnceLock::new());
         let table = Table::new(rows);
-        Arc::new(Self { node, table, limits, access, auth, audit, serving, stop })
+        Arc::new(Self { node, table, limits, access, auth, audit, tracer, serving, stop })
     }
 
     /// Has calls leave their lines in an audit log from now on. A second one is not taken.
     pub fn audit(&self, audit: Audit) {
         let _ = self.audit.set(audit);
+    }
+
+    /// Has calls leave their spans from now on. A second tracer is not taken.
+    pub fn trace(&self, tracer: Arc<Tracer>) {
+        let _ = self.tracer.set(tracer);
     }
 
     /// Tells that the member is ready.

@@ -1,6 +1,6 @@
 //! `etcdserverpb.Watch`: one stream of a client, with as many watchers as it likes.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::{Services, decode_received};
 use crate::encode::{Encoder, part_len};
 use crate::rpc::{self, Caller, Replies, Requests};
 use crate::status::{Code, Status};
+use crate::trace::{self, Span};
 use crate::{error, metrics};
 
 /// The watch id of answers that are about no watcher.
@@ -118,6 +119,8 @@ struct Session {
     caller: Caller,
     stream: WatchStream,
     outgoing: VecDeque<Bytes>,
+    /// Of the watchers, where the stream is traced.
+    spans: HashMap<i64, Arc<Span>>,
     listening_only: bool,
     begun: Instant,
     /// Runs once a watcher has asked to hear of progress.
@@ -133,6 +136,7 @@ impl Session {
             caller,
             stream,
             outgoing: VecDeque::new(),
+            spans: HashMap::new(),
             listening_only: false,
             begun: Instant::now(),
             timer: None,
@@ -163,6 +167,7 @@ impl Session {
             Some(RequestUnion::CancelRequest(cancel)) => {
                 // An id that nobody has is passed over in silence, as etcd does.
                 if let Some(cancelled) = self.stream.cancel(cancel.watch_id) {
+                    self.spans.remove(&cancel.watch_id);
                     let mut response = self.response(cancelled.revision, cancel.watch_id);
                     response.flag(4, true);
                     self.outgoing.push_back(response.finish());
@@ -197,8 +202,12 @@ impl Session {
 
     fn create(&mut self, create: WatchCreateRequest) {
         let ticks = create.progress_notify;
+        let span = self.caller.span.as_ref();
+        let told = span.map(|span| (span.clone(), trace::watch(&create)));
         match self.stream.create(wanted(create)) {
             Ok(created) => {
+                let span = told.and_then(|(span, told)| span.child("watch", told));
+                self.spans.extend(span.map(|span| (created.watch_id, span)));
                 let mut response = self.response(created.revision, created.watch_id);
                 response.flag(3, true);
                 self.outgoing.push_back(response.finish());

@@ -29,6 +29,7 @@ mod replay;
 mod snapshot;
 mod tls;
 mod tools;
+mod tracing;
 mod transcripts;
 mod watch;
 mod writers;

@@ -53,8 +53,22 @@ pub(crate) struct Config {
     pub(crate) warning_apply_duration: Duration,
     /// A request that takes longer is logged.
     pub(crate) warning_unary_request_duration: Duration,
+    /// Where spans of calls are sent, if they are.
+    pub(crate) tracing: Option<Tracing>,
     pub(crate) feature_gates: FeatureGates,
     pub(crate) own: Own,
+}
+
+/// Distributed tracing.
+#[derive(Debug, Clone)]
+pub(crate) struct Tracing {
+    /// Of the collector.
+    pub(crate) address: String,
+    pub(crate) service_name: String,
+    /// May be empty.
+    pub(crate) instance_id: String,
+    /// Of a million calls that clients do not decide about.
+    pub(crate) sampling_rate: u32,
 }
 
 /// A file with a line for each call.
@@ -275,6 +289,7 @@ impl Config {
                 settings.duration("warning-unary-request-duration").to_std(),
                 Duration::from_millis(300),
             ),
+            tracing: tracing(settings),
             feature_gates: settings.gates("feature-gates"),
             own: own(settings)?,
             name,
@@ -503,6 +518,16 @@ fn audit_log(settings: &Settings) -> Result<Option<AuditLog>, String> {
         prefixes: settings.list("experimental-audit-log-prefixes"),
         rotation: Rotation::read(&settings.text("experimental-audit-log-rotation-json"))?,
     }))
+}
+
+fn tracing(settings: &Settings) -> Option<Tracing> {
+    settings.flag("enable-distributed-tracing").then(|| Tracing {
+        address: settings.text("distributed-tracing-address"),
+        service_name: settings.text("distributed-tracing-service-name"),
+        instance_id: settings.text("distributed-tracing-instance-id"),
+        sampling_rate: u32::try_from(settings.int("distributed-tracing-sampling-rate"))
+            .unwrap_or(0),
+    })
 }
 
 fn own(settings: &Settings) -> Result<Own, String> {

@@ -435,20 +435,16 @@ pub(crate) const TABLE: &[Row] = &[
         "300ms",
         "Time after which a request is logged as slow.",
     ),
-    tracing("enable-distributed-tracing", BOOL, "false", "Send spans to a collector.").not_built(),
-    tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector.")
-        .not_built(),
+    tracing("enable-distributed-tracing", BOOL, "false", "Send spans to a collector."),
+    tracing("distributed-tracing-address", TEXT, "localhost:4317", "Address of the collector."),
     tracing(
         "distributed-tracing-service-name",
         TEXT,
         "etcd",
         "Name of the service, the same on all members.",
-    )
-    .not_built(),
-    tracing("distributed-tracing-instance-id", TEXT, "", "Name of this member, unlike all others.")
-        .not_built(),
-    tracing("distributed-tracing-sampling-rate", INT, "0", "Spans to send of each million.")
-        .not_built(),
+    ),
+    tracing("distributed-tracing-instance-id", TEXT, "", "Name of this member, unlike all others."),
+    tracing("distributed-tracing-sampling-rate", INT, "0", "Spans to send of each million."),
     features(
         "corrupt-check-time",
         DURATION,
