@@ -11,8 +11,9 @@
 //! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
 //! the db file.
 //!
-//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `trace`, `reply`, `encode`,
-//! `error`, `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
+//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `trace`, `reply`,
+//! `encode`, `error`, `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`,
+//! `metrics`.
 
 mod answer;
 mod audit;

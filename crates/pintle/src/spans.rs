@@ -120,18 +120,39 @@ struct Sending {
 
 impl Sending {
     async fn run(mut self, mut ended: oneshot::Receiver<()>) {
+        while self.send_a_batch(&mut ended).await {}
+        let _ = timeout(FAREWELL, self.send_rest()).await;
+    }
+
+    /// Whether the member goes on. A try is not broken off at once when it ends: what has arrived
+    /// already would be sent once more.
+    async fn send_a_batch(&mut self, ended: &mut oneshot::Receiver<()>) -> bool {
+        tokio::select! {
+            biased;
+            _ = &mut *ended => return false,
+            () = self.gather() => {}
+        }
+        let give_up = Instant::now() + BATCH_PATIENCE;
         loop {
-            let going_on = async {
-                self.gather().await;
-                self.send().await;
+            let is_sent = tokio::select! {
+                biased;
+                is_sent = self.try_send() => is_sent,
+                () = long_after(ended) => return false,
             };
+            if is_sent {
+                return true;
+            }
+            if Instant::now() >= give_up {
+                self.lost += self.batch.len() as u64;
+                self.batch.clear();
+                return true;
+            }
             tokio::select! {
                 biased;
-                _ = &mut ended => break,
-                () = going_on => {}
+                _ = &mut *ended => return false,
+                () = sleep(PAUSE) => {}
             }
         }
-        let _ = timeout(FAREWELL, self.send_rest()).await;
     }
 
     /// Waits until there is a batch: full, or of a span that has waited long enough.
@@ -148,18 +169,6 @@ impl Sending {
                 Some(span) = self.spans.recv() => self.batch.push(span),
                 () = sleep_until(due) => return,
             }
-        }
-    }
-
-    async fn send(&mut self) {
-        let give_up = Instant::now() + BATCH_PATIENCE;
-        while !self.try_send().await {
-            if Instant::now() >= give_up {
-                self.lost += self.batch.len() as u64;
-                self.batch.clear();
-                return;
-            }
-            sleep(PAUSE).await;
         }
     }
 
@@ -201,6 +210,11 @@ impl Sending {
             }
         }
     }
+}
+
+async fn long_after(ended: &mut oneshot::Receiver<()>) {
+    let _ = ended.await;
+    sleep(FAREWELL).await;
 }
 
 fn request(resource: &Resource, batch: &[Span]) -> ExportTraceServiceRequest {

@@ -2,7 +2,7 @@
 
 use std::future::{pending, poll_fn};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -163,7 +163,8 @@ fn services(keepalive: Keepalive) -> Arc<Services> {
     let (node, table, access) = (node(), table(), Access::default());
     let audit = std::sync::OnceLock::new();
     let auth = Auth::new(TokenOptions::Simple, 4, false).expect("there is nothing to read");
-    Arc::new(Services { node, table, limits, access, auth, audit, serving, stop })
+    let tracer = OnceLock::new();
+    Arc::new(Services { node, table, limits, access, auth, audit, tracer, serving, stop })
 }
 
 struct Client {
