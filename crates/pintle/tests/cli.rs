@@ -1,8 +1,9 @@
 //! The program as a script sees it: what it prints where, and its exit codes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pintle");
 
@@ -65,8 +66,10 @@ fn a_flag_that_does_not_read_ends_with_2() {
 
 #[test]
 fn options_that_make_no_sense_end_with_1_and_are_all_told() {
-    let output =
-        run(&["--election-timeout=1", "--memory-mlock", "--listen-client-urls=http://a:1"], &[]);
+    let output = run(
+        &["--election-timeout=1", "--auto-compaction-mode=x", "--listen-client-urls=http://a:1"],
+        &[],
+    );
     assert_eq!(output.status.code(), Some(1));
     let messages = logged(&output, "msg");
     assert_eq!(messages[0], "Running: ");
@@ -191,7 +194,7 @@ fn the_log_goes_where_it_is_told() {
             "--log-format=console",
             "--pre-vote=false",
             "--name=b",
-            "--memory-mlock",
+            "--auto-compaction-mode=x",
         ],
         &[],
     );
@@ -200,48 +203,80 @@ fn the_log_goes_where_it_is_told() {
     let text = std::fs::read_to_string(&log.0).expect("is there");
     assert!(text.contains("\tinfo\tpintle/run.rs:"), "{text}");
     assert!(
-        text.contains("failed to verify flags\t{\"error\":\"--memory-mlock is not built"),
+        text.contains("failed to verify flags\t{\"error\":\"unknown auto-compaction-mode"),
         "{text}"
     );
 }
 
-/// Starts a member on free ports, waits until it serves, and sends it a signal.
-fn ended_by(signal: rustix::process::Signal) -> (std::process::ExitStatus, Vec<String>) {
-    let name = format!("pintle-cli-{}-{}", std::process::id(), signal.as_raw());
-    let data = std::env::temp_dir().join(name);
-    let any = "http://127.0.0.1:0";
-    let mut child = Command::new(PROGRAM)
-        .args(["--name=a", "--heartbeat-interval=10", "--election-timeout=100"])
-        .args([format!("--listen-client-urls={any}"), format!("--listen-peer-urls={any}")])
-        .args([format!("--advertise-client-urls={any}"), "--unsafe-no-fsync".to_owned()])
-        .arg(format!("--data-dir={}", data.display()))
-        .env_clear()
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let pid = rustix::process::Pid::from_child(&child);
-    let log = BufReader::new(child.stderr.take().expect("is piped"));
-    let mut messages = Vec::new();
-    // The log ends when the process does, so this waits for no longer than that.
-    for line in log.lines() {
-        let line: serde_json::Value =
-            serde_json::from_str(&line.expect("is text")).expect("each line is JSON");
-        let message = line["msg"].as_str().expect("has a message").to_owned();
-        if message.starts_with("serving client traffic") {
-            rustix::process::kill_process(pid, signal).expect("is there");
-        }
-        messages.push(message);
+/// What a member says once clients can come.
+const SERVES: &str = "serving client traffic";
+
+/// A member on free ports. It is killed, and its data removed, when this is dropped.
+struct Member {
+    child: Child,
+    data: PathBuf,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Member {
+    /// Starts one by a command that its own command line is appended to.
+    fn start(test: &str, by: &[&str], more: &[&str], variables: &[(&str, &str)]) -> Member {
+        let data = std::env::temp_dir().join(format!("pintle-cli-{}-{test}", std::process::id()));
+        let any = "http://127.0.0.1:0";
+        let mut line: Vec<_> = by.iter().map(|&word| word.to_owned()).collect();
+        line.push(PROGRAM.to_owned());
+        line.extend(["--name=a", "--heartbeat-interval=10"].map(str::to_owned));
+        line.extend(["--election-timeout=100", "--unsafe-no-fsync"].map(str::to_owned));
+        line.extend(
+            ["listen-client-urls", "listen-peer-urls", "advertise-client-urls"]
+                .map(|name| format!("--{name}={any}")),
+        );
+        line.push(format!("--data-dir={}", data.display()));
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).args(more).env_clear().envs(variables.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let log = BufReader::new(child.stderr.take().expect("is piped")).lines();
+        Member { child, data, log }
     }
-    let status = child.wait().expect("ends");
-    std::fs::remove_dir_all(data).expect("can be removed");
-    (status, messages)
+
+    /// The next line of the log; none when the process has ended.
+    fn line(&mut self) -> Option<serde_json::Value> {
+        let line = self.log.next()?.expect("is text");
+        Some(serde_json::from_str(&line).expect("each line is JSON"))
+    }
+
+    /// The messages of the log up to one that begins so, or to its end.
+    fn messages_until(&mut self, beginning: &str) -> Vec<String> {
+        let mut messages: Vec<String> = Vec::new();
+        while !messages.last().is_some_and(|last| last.starts_with(beginning)) {
+            let Some(line) = self.line() else { break };
+            messages.push(line["msg"].as_str().expect("has a message").to_owned());
+        }
+        messages
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("is there");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }
 
 #[test]
 fn a_signal_closes_in_order_and_is_what_the_process_dies_of() {
-    use std::os::unix::process::ExitStatusExt;
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
-        let (status, messages) = ended_by(signal);
+        let mut member = Member::start(&format!("signal-{}", signal.as_raw()), &[], &[], &[]);
+        let mut messages = member.messages_until(SERVES);
+        member.signal(signal);
+        messages.extend(member.messages_until("no line has this"));
+        let status = member.child.wait().expect("ends");
         assert_eq!(status.signal(), Some(signal.as_raw()), "{messages:?}");
         let last: Vec<_> =
             ["received signal; shutting down", "closing etcd server", "closed etcd server"]
@@ -251,4 +286,68 @@ fn a_signal_closes_in_order_and_is_what_the_process_dies_of() {
         assert!(last.is_sorted() && last[0].is_some(), "{messages:?}");
         assert_eq!(messages.last().map(String::as_str), Some("closed etcd server"));
     }
+}
+
+/// Memory of a process that is locked, in kilobytes.
+fn locked_kilobytes(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("is told");
+    line.trim().trim_end_matches("kB").trim().parse().expect("is a number")
+}
+
+#[test]
+fn memory_is_locked_where_that_is_wished_and_permitted() {
+    let mut plain = Member::start("not-locked", &[], &[], &[]);
+    plain.messages_until(SERVES);
+    assert_eq!(locked_kilobytes(&plain.child), 0);
+    drop(plain);
+    let mut member = Member::start("locked", &[], &["--memory-mlock"], &[]);
+    let messages = member.messages_until(SERVES);
+    if !messages.last().is_some_and(|last| last.starts_with(SERVES)) {
+        eprintln!("skipped: memory may not be locked here: {messages:?}");
+        return;
+    }
+    // All of it, which is more than the binary alone has.
+    assert!(locked_kilobytes(&member.child) > 4096);
+}
+
+#[test]
+fn a_member_that_may_not_lock_its_memory_says_so_and_ends() {
+    // Who is root may lock it whatever the limit is.
+    let mut by = vec!["/bin/sh", "-c", "ulimit -l 64 && exec \"$0\" \"$@\""];
+    if rustix::process::geteuid().is_root() {
+        by.extend(["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut member = Member::start("no-lock", &by, &["--memory-mlock"], &[("PATH", &path)]);
+    let mut last = serde_json::Value::Null;
+    while let Some(line) = member.line() {
+        last = line;
+    }
+    assert_eq!(member.child.wait().expect("ends").code(), Some(1), "{last}");
+    assert_eq!(last["level"], "fatal");
+    assert_eq!(
+        last["error"],
+        "mlock error: cannot allocate memory (--memory-mlock needs CAP_IPC_LOCK or a higher limit \
+         of locked memory)"
+    );
+}
+
+#[test]
+fn the_address_that_members_dial_from_is_told_at_the_start() {
+    let urls = "--initial-advertise-peer-urls=http://127.0.0.1:2380,http://192.0.2.7:2380";
+    let gate = "--feature-gates=SetMemberLocalAddr=true";
+    let cluster = "--initial-cluster=a=http://127.0.0.1:2380,a=http://192.0.2.7:2380";
+    let mut member = Member::start("local-address", &[], &[urls, gate, cluster], &[]);
+    let mut told = Vec::new();
+    while let Some(line) = member.line() {
+        told.extend(
+            ["LocalAddr", "local-address"].map(|key| line[key].as_str().map(str::to_owned)),
+        );
+        if line["msg"].as_str().is_some_and(|message| message.starts_with(SERVES)) {
+            break;
+        }
+    }
+    assert_eq!(told.into_iter().flatten().collect::<Vec<_>>(), ["192.0.2.7", "192.0.2.7"]);
 }
