@@ -1,9 +1,13 @@
 //! The program as a script sees it: what it prints where, and its exit codes.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::os::unix::process::ExitStatusExt;
+use std::io::{BufRead, BufReader, Lines, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pintle");
 
@@ -350,4 +354,90 @@ fn the_address_that_members_dial_from_is_told_at_the_start() {
         }
     }
     assert_eq!(told.into_iter().flatten().collect::<Vec<_>>(), ["192.0.2.7", "192.0.2.7"]);
+}
+
+/// An init daemon, at a name that is a file or none.
+fn daemon(address: &SocketAddr) -> UnixDatagram {
+    let daemon = UnixDatagram::bind_addr(address).expect("binds");
+    daemon.set_read_timeout(Some(Duration::from_secs(30))).expect("can be set");
+    daemon
+}
+
+#[test]
+fn the_init_daemon_hears_once_that_clients_are_served() {
+    let name = format!("pintle-cli-notify-{}", std::process::id());
+    let file = std::env::temp_dir().join(&name);
+    let file_name = file.to_str().expect("is text").to_owned();
+    let places = [
+        (format!("@{name}"), SocketAddr::from_abstract_name(&name).expect("is a name")),
+        (file_name, SocketAddr::from_pathname(&file).expect("is a path")),
+    ];
+    for (at, (variable, address)) in places.iter().enumerate() {
+        let daemon = daemon(address);
+        let variables = [("NOTIFY_SOCKET", variable.as_str())];
+        let mut member = Member::start(&format!("notify-{at}"), &[], &[], &variables);
+        let mut heard = [0; 64];
+        let length = daemon.recv(&mut heard).expect("hears");
+        assert_eq!(&heard[..length], b"READY=1");
+        // A client that comes now is served.
+        let line = loop {
+            let line = member.line().expect("it goes on");
+            if line["msg"].as_str().is_some_and(|message| message.starts_with(SERVES)) {
+                break line;
+            }
+        };
+        let client = line["address"].as_str().expect("says where");
+        let mut client = TcpStream::connect(client).expect("is open");
+        write!(client, "GET /health HTTP/1.0\r\n\r\n").expect("takes it");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("answers");
+        assert!(answer.contains("200 OK") && answer.contains("\"health\":\"true\""), "{answer}");
+        member.messages_until("successfully notified init daemon");
+        member.signal(rustix::process::Signal::TERM);
+        member.child.wait().expect("ends");
+        // Nothing else is said, as by etcd: the end of the process tells of the end.
+        daemon.set_nonblocking(true).expect("can be set");
+        assert!(daemon.recv(&mut heard).is_err());
+    }
+    std::fs::remove_file(&file).expect("can be removed");
+}
+
+#[test]
+fn the_init_daemon_hears_nothing_of_a_member_that_nobody_leads() {
+    let name = format!("pintle-cli-unready-{}", std::process::id());
+    let daemon = daemon(&SocketAddr::from_abstract_name(&name).expect("is a name"));
+    // The other member hears, and says nothing.
+    let other = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = other.local_addr().expect("is bound").port();
+    let two = format!("--initial-cluster=a=http://localhost:2380,b=http://127.0.0.1:{port}");
+    let variable = format!("@{name}");
+    let variables = [("NOTIFY_SOCKET", variable.as_str())];
+    let _member = Member::start("unready", &[], &[&two], &variables);
+    // By then it is asked for its vote, so the first one has long been up.
+    let asked = other.incoming().map(|socket| {
+        let mut line = String::new();
+        let _ = BufReader::new(socket.expect("accepts")).read_line(&mut line);
+        line
+    });
+    assert!(asked.take(1000).any(|line| line.starts_with("POST /raft ")));
+    daemon.set_nonblocking(true).expect("can be set");
+    let heard = daemon.recv(&mut [0; 64]).expect_err("is not ready");
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_member_serves_though_the_init_daemon_is_not_there() {
+    // An empty name is none, and nobody is missed.
+    for (variable, last) in [
+        ("/nowhere/to/be/found", "failed to notify systemd for readiness"),
+        ("", "successfully notified init daemon"),
+    ] {
+        let variables = [("NOTIFY_SOCKET", variable)];
+        let mut member = Member::start(&format!("alone-{}", last.len()), &[], &[], &variables);
+        let messages = member.messages_until(last);
+        assert_eq!(messages.last().map(String::as_str), Some(last));
+        member.signal(rustix::process::Signal::TERM);
+        let status = member.child.wait().expect("ends");
+        assert_eq!(status.signal(), Some(15), "it was there until it was told to end");
+    }
 }
