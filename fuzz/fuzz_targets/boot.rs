@@ -147,5 +147,7 @@ fn options() -> Options {
         features: Default::default(),
         page_cache_bytes: 1 << 20,
         simple_token_ttl: Some(Duration::from_secs(300)),
+        recent_events_bytes: 2 << 20,
+        disarm_when_space: false,
     }
 }

@@ -160,6 +160,17 @@ impl Hosts {
         inside(at, "tc", &format!("qdisc replace dev eth0 root netem delay {time}us {jitter}us"))
     }
 
+    /// From now on what a member dials sees it come from another address of its host, unless the
+    /// member says from which one it dials.
+    pub fn come_from_elsewhere(&self, at: usize) -> anyhow::Result<Ipv4Addr> {
+        let other = Ipv4Addr::from(u32::from(address(at)) + 100);
+        let name = name(at);
+        run("ip", &format!("-n {name} address add {other}/24 dev eth0"))?;
+        let route = "10.73.0.0/24 dev eth0 proto kernel scope link src";
+        run("ip", &format!("-n {name} route replace {route} {other}"))?;
+        Ok(other)
+    }
+
     /// All is well again with the network.
     pub(crate) fn heal(&self) -> anyhow::Result<()> {
         for at in 0..self.count {

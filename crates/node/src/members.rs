@@ -104,8 +104,13 @@ impl Node {
         self.configure(|change| update(change, &member)).await
     }
 
-    /// Gives a learner a vote. Only the leader knows whether it is ready for that: others ask it.
-    pub async fn promote_member(&self, id: u64) -> Result<Vec<MemberPb>, Error> {
+    /// Gives a learner a vote. Only the leader knows whether it is ready for that: others ask it,
+    /// and show it the token of who asks them.
+    pub async fn promote_member(
+        &self,
+        id: u64,
+        token: Option<Bytes>,
+    ) -> Result<Vec<MemberPb>, Error> {
         match self.promote_member_here(id).await {
             Ok(members) => {
                 metrics::LEARNERS_PROMOTED.inc();
@@ -122,7 +127,7 @@ impl Node {
             loop {
                 let leader = self.wait_leader().await?;
                 let Some(others) = self.shared.others.get() else { return Err(Error::NoLeader) };
-                match others.promote(leader, id).await {
+                match others.promote(leader, id, token.clone()).await {
                     Ok(members) => return Ok(members),
                     Err(AskError::NotFound) => {
                         return Err(Error::Rejected(state::Rejected::MemberNotFound));
@@ -373,6 +378,11 @@ fn refused_promotion(text: &str) -> Error {
     } else if text.contains("can only promote a learner member") {
         Error::Rejected(state::Rejected::MemberNotLearner)
     } else {
-        Error::Refused(text.to_owned())
+        let refused = [state::Rejected::PermissionDenied, state::Rejected::UserEmpty]
+            .map(Error::Rejected)
+            .into_iter()
+            .chain([Error::InvalidAuthToken])
+            .find(|known| text.contains(&known.to_string()));
+        refused.unwrap_or_else(|| Error::Refused(text.to_owned()))
     }
 }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use proto::etcdserverpb::Member;
 use proto::raftpb;
 
@@ -83,8 +84,9 @@ pub trait Peers: Send + Sync + 'static {
     /// Asks a member how long a lease has still to live.
     fn lease_time_to_live(&self, member: u64, lease: i64, keys: bool) -> Asked<LeaseStanding>;
 
-    /// Asks a member to promote a learner: the members as they are then.
-    fn promote(&self, member: u64, learner: u64) -> Asked<Vec<Member>>;
+    /// Asks a member to promote a learner, in the name of whose token it is: the members as they
+    /// are then.
+    fn promote(&self, member: u64, learner: u64, token: Option<Bytes>) -> Asked<Vec<Member>>;
 
     /// Asks a member for the hash of its keys at a revision (0: its newest). Compacted and future
     /// revisions are [`AskError::Refused`] with etcd's text.

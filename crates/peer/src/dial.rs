@@ -1,6 +1,7 @@
 //! Asking another member over HTTP/1.1: connections that are kept while they are of use.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -71,13 +72,15 @@ fn parse(url: &str) -> Result<Url, Failure> {
 pub struct Dialer {
     /// For URLs that ask for TLS; nobody has such a one where there is none.
     pub tls: Option<Arc<ClientTls>>,
+    /// The address to come from; where there is none, the system takes one.
+    pub local_address: Option<IpAddr>,
 }
 
 /// Connects to a member. The one place where a connection is made.
 async fn connect(dialer: &Dialer, url: &Url, stuck: Duration) -> Result<Deadline, Failure> {
     let connected = match &dialer.tls {
-        _ if !url.scheme().is_secure() => Stream::connect(url).await,
-        Some(tls) => tls.connect(url).await,
+        _ if !url.scheme().is_secure() => Stream::connect_from(dialer.local_address, url).await,
+        Some(tls) => tls.connect_from(dialer.local_address, url).await,
         None => Err(io::Error::other("TLS is not set up")),
     };
     let stream = connected.map_err(|error| Failure::Connection(format!("dial {url}: {error}")))?;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CONTENT_TYPE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +21,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::codec::Kind;
+use crate::gate::Gate;
 use crate::headers::{self, CLUSTER_ID};
 use crate::metrics;
 use crate::outbound::Attached;
@@ -63,6 +64,7 @@ fn json_error(status: StatusCode, text: &str) -> Reply {
 /// Answers one request.
 pub(crate) async fn handle(
     shared: &Arc<Shared>,
+    gate: &dyn Gate,
     request: Request<Incoming>,
     hang_up: Arc<Notify>,
 ) -> Reply {
@@ -102,7 +104,7 @@ pub(crate) async fn handle(
             answer.headers_mut().insert(headers::SERVER_VERSION, version);
             answer
         }
-        path => promote(&node, path).await,
+        _ => promote(&node, gate, &request).await,
     };
     headers::put_id(answer.headers_mut(), CLUSTER_ID, shared.identity.cluster);
     answer
@@ -328,12 +330,19 @@ async fn downgrade_enabled(node: &Node) -> Reply {
     }
 }
 
-async fn promote(node: &Node, path: &str) -> Reply {
-    let id = path.strip_prefix("/members/promote/").unwrap_or_default();
+/// Asked by a member that does not lead, in the name of a user whose token it passes on.
+async fn promote(node: &Node, gate: &dyn Gate, request: &Request<Incoming>) -> Reply {
+    let id = request.uri().path().strip_prefix("/members/promote/").unwrap_or_default();
     let Ok(id) = id.parse::<u64>() else {
         return error(StatusCode::NOT_FOUND, &format!("member {id} not found in cluster"));
     };
-    match node.promote_member(id).await {
+    let token = request.headers().get(AUTHORIZATION).filter(|token| !token.is_empty());
+    let token = token.map(|token| Bytes::copy_from_slice(token.as_bytes()));
+    let promoted = match gate.admin(token.clone()).await {
+        Ok(()) => node.promote_member(id, token).await,
+        Err(refused) => Err(refused),
+    };
+    match promoted {
         Ok(members) => reply(StatusCode::OK, "application/json", list(&members)),
         // The one who forwards looks for these texts.
         Err(node::Error::Rejected(node::Rejected::MemberNotFound)) => {

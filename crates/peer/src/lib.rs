@@ -26,13 +26,14 @@
 //! It never knows keys, users or clients.
 //!
 //! Files in reading order: `codec`, `headers`, `deadline`, `dial`, `remote`, `outbound`, `link`,
-//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `server`, `handlers`, `receive`.
+//! `reader`, `pipeline`, `snapshot`, `probe`, `transport`, `gate`, `server`, `handlers`, `receive`.
 
 #[cfg(test)]
 mod captures;
 mod codec;
 mod deadline;
 mod dial;
+mod gate;
 mod handlers;
 mod headers;
 mod link;
@@ -48,5 +49,6 @@ mod snapshot;
 mod transport;
 
 pub use dial::{Dialer, Failure};
+pub use gate::{Gate, Judged};
 pub use server::Server;
 pub use transport::{Identity, Transport};

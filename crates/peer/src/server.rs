@@ -12,6 +12,7 @@ use net::{BoundSocket, Connection, ConnectionLimit, Listener, LocalAddress, Secu
 use tokio::sync::Notify;
 
 use crate::deadline::Deadline;
+use crate::gate::Gate;
 use crate::handlers::handle;
 use crate::transport::{Shared, Transport};
 
@@ -21,12 +22,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The listening side.
 pub struct Server {
     shared: Arc<Shared>,
+    gate: Arc<dyn Gate>,
 }
 
 impl Server {
     /// Serves on the transport's thread; it ends with the transport.
-    pub fn new(transport: &Transport) -> Self {
-        Self { shared: Arc::clone(&transport.shared) }
+    pub fn new(transport: &Transport, gate: Arc<dyn Gate>) -> Self {
+        Self { shared: Arc::clone(&transport.shared), gate }
     }
 
     /// Serves whoever connects. The answer is where the socket really listens.
@@ -41,16 +43,18 @@ impl Server {
             socket.listen(limit)?
         };
         let address = listener.local_address()?;
-        self.shared.runtime.spawn(accept(Arc::clone(&self.shared), listener, security));
+        let (shared, gate) = (Arc::clone(&self.shared), Arc::clone(&self.gate));
+        self.shared.runtime.spawn(accept(shared, gate, listener, security));
         Ok(address)
     }
 }
 
-async fn accept(shared: Arc<Shared>, listener: Listener, security: Security) {
+async fn accept(shared: Arc<Shared>, gate: Arc<dyn Gate>, listener: Listener, security: Security) {
     loop {
         match listener.accept().await {
             Ok(connection) => {
-                tokio::spawn(serve(Arc::clone(&shared), connection, security.clone()));
+                let (shared, gate) = (Arc::clone(&shared), Arc::clone(&gate));
+                tokio::spawn(serve(shared, gate, connection, security.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a peer's connection");
@@ -60,7 +64,12 @@ async fn accept(shared: Arc<Shared>, listener: Listener, security: Security) {
     }
 }
 
-async fn serve(shared: Arc<Shared>, connection: Connection, security: Security) {
+async fn serve(
+    shared: Arc<Shared>,
+    gate: Arc<dyn Gate>,
+    connection: Connection,
+    security: Security,
+) {
     let Connection { stream, peer, permit } = connection;
     let Some(Secured { stream, .. }) = security.secure(stream, peer).await else { return };
     let stream = Deadline::new(stream, shared.identity.write_timeout);
@@ -71,8 +80,9 @@ async fn serve(shared: Arc<Shared>, connection: Connection, security: Security) 
     let service = {
         let hang_up = Arc::clone(&hang_up);
         service_fn(move |request| {
-            let (shared, hang_up) = (Arc::clone(&shared), Arc::clone(&hang_up));
-            async move { Ok::<_, Infallible>(handle(&shared, request, hang_up).await) }
+            let (shared, gate) = (Arc::clone(&shared), Arc::clone(&gate));
+            let hang_up = Arc::clone(&hang_up);
+            async move { Ok::<_, Infallible>(handle(&shared, &*gate, request, hang_up).await) }
         })
     };
     let mut builder = http1::Builder::new();

@@ -376,13 +376,18 @@ impl Peers for Transport {
         })
     }
 
-    fn promote(&self, member: u64, learner: u64) -> Asked<Vec<Member>> {
+    fn promote(&self, member: u64, learner: u64, token: Option<Bytes>) -> Asked<Vec<Member>> {
         let shared = Arc::clone(&self.shared);
         self.shared.asked(async move {
             let path = format!("/members/promote/{learner}");
             let request = || {
                 let mut request = get(&path);
                 *request.method_mut() = Method::POST;
+                // What cannot stand in a header is no token.
+                if let Some(Ok(mut token)) = token.as_deref().map(HeaderValue::from_bytes) {
+                    token.set_sensitive(true);
+                    request.headers_mut().insert(header::AUTHORIZATION, token);
+                }
                 request
             };
             let answer = shared.ask(member, request).await.map_err(ask_error)?;

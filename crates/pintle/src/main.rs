@@ -15,7 +15,8 @@
 //! What it never knows: how anything is done that a crate below does.
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
-//! `bootstrap/`, `audit`, `notify`, `signals`, `spans`, `version`, `wire`, `gateway/`.
+//! `memory`, `bootstrap/`, `audit`, `notify`, `signals`, `spans`, `version`, `wire`,
+//! `gateway/`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
@@ -27,6 +28,7 @@ mod data_dir;
 mod doors;
 mod gateway;
 mod logging;
+mod memory;
 mod notify;
 mod options;
 mod run;

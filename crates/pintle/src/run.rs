@@ -17,7 +17,7 @@ use crate::options::environment::{self, Notice, Refused};
 use crate::options::file::{self, BadFile};
 use crate::options::{Settings, help};
 use crate::signals::{Termination, die_of};
-use crate::{bootstrap, config, data_dir, gateway, version, wire};
+use crate::{bootstrap, config, data_dir, doors, gateway, memory, version, wire};
 
 /// How a member came to its end.
 #[derive(Debug)]
@@ -257,7 +257,11 @@ fn not_discovered(logger: &Logger, config: &Config, failure: &Failure) -> Stoppe
 /// From here on every failure is told in the same way.
 fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     config.listen.check(&config.tls).map_err(anyhow::Error::msg)?;
+    if config.storage.memory_mlock {
+        memory::lock(logger)?;
+    }
     let doors = Doors::bind(config, logger)?;
+    tell_local_address(config, logger);
     let first = match has_log(&config.wal_path()) {
         true => None,
         false => Some(bootstrap::first_members(config, logger)?),
@@ -282,7 +286,28 @@ fn dialer(config: &Config, first: Option<&First>, info: &TlsInfo) -> anyhow::Res
     {
         info.server_name = srv.domain.clone();
     }
-    Ok(peer::Dialer { tls: Some(ClientTls::new(&info, &[])?) })
+    let tls = Some(ClientTls::new(&info, &[])?);
+    Ok(peer::Dialer { tls, local_address: config.member_local_address() })
+}
+
+/// Where this member dials the others from, if that was asked for.
+fn tell_local_address(config: &Config, logger: &Logger) {
+    if !config.feature_gates.enabled(config::SET_MEMBER_LOCAL_ADDRESS) {
+        return;
+    }
+    let urls = || doors::texts(&config.advertise.peer);
+    let message = "searching for a suitable member local address in AdvertisePeerURLs";
+    logger.info(message).list("advertise-peer-urls", urls()).send();
+    match config.member_local_address() {
+        Some(address) => logger
+            .info("setting member local address")
+            .text("LocalAddr", address.to_string())
+            .send(),
+        None => logger
+            .warn("unable to set a member local address due to lack of suitable local addresses")
+            .list("advertise-peer-urls", urls())
+            .send(),
+    }
 }
 
 fn warn_of_large_requests(logger: &Logger, config: &Config) {

@@ -47,7 +47,7 @@ pub(crate) fn run_member(
     let transport =
         peer::Transport::start(running.node().clone(), identity(config, &running, dialer))?;
     running.connect(transport.clone());
-    let peers = peer::Server::new(&transport);
+    let peers = peer::Server::new(&transport, Arc::new(Gate(Arc::clone(&services))));
     let megabytes = config.storage.bootstrap_defrag_threshold_megabytes;
     let (peer_addresses, ended) = match doors.open_early(config, logger, &server, &peers) {
         Ok(addresses) => (
@@ -74,6 +74,16 @@ pub(crate) fn run_member(
         stopped?;
     }
     Ok(ended)
+}
+
+/// The clients' gate, for what members pass on in a user's name.
+struct Gate(Arc<Services>);
+
+impl peer::Gate for Gate {
+    fn admin(&self, token: Option<bytes::Bytes>) -> peer::Judged {
+        let services = Arc::clone(&self.0);
+        Box::pin(async move { services.admin_by_token(token).await })
+    }
 }
 
 /// Who this member is for the others.

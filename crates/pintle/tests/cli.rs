@@ -1,8 +1,13 @@
 //! The program as a script sees it: what it prints where, and its exit codes.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::Duration;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pintle");
 
@@ -65,8 +70,10 @@ fn a_flag_that_does_not_read_ends_with_2() {
 
 #[test]
 fn options_that_make_no_sense_end_with_1_and_are_all_told() {
-    let output =
-        run(&["--election-timeout=1", "--memory-mlock", "--listen-client-urls=http://a:1"], &[]);
+    let output = run(
+        &["--election-timeout=1", "--auto-compaction-mode=x", "--listen-client-urls=http://a:1"],
+        &[],
+    );
     assert_eq!(output.status.code(), Some(1));
     let messages = logged(&output, "msg");
     assert_eq!(messages[0], "Running: ");
@@ -191,7 +198,7 @@ fn the_log_goes_where_it_is_told() {
             "--log-format=console",
             "--pre-vote=false",
             "--name=b",
-            "--memory-mlock",
+            "--auto-compaction-mode=x",
         ],
         &[],
     );
@@ -200,48 +207,80 @@ fn the_log_goes_where_it_is_told() {
     let text = std::fs::read_to_string(&log.0).expect("is there");
     assert!(text.contains("\tinfo\tpintle/run.rs:"), "{text}");
     assert!(
-        text.contains("failed to verify flags\t{\"error\":\"--memory-mlock is not built"),
+        text.contains("failed to verify flags\t{\"error\":\"unknown auto-compaction-mode"),
         "{text}"
     );
 }
 
-/// Starts a member on free ports, waits until it serves, and sends it a signal.
-fn ended_by(signal: rustix::process::Signal) -> (std::process::ExitStatus, Vec<String>) {
-    let name = format!("pintle-cli-{}-{}", std::process::id(), signal.as_raw());
-    let data = std::env::temp_dir().join(name);
-    let any = "http://127.0.0.1:0";
-    let mut child = Command::new(PROGRAM)
-        .args(["--name=a", "--heartbeat-interval=10", "--election-timeout=100"])
-        .args([format!("--listen-client-urls={any}"), format!("--listen-peer-urls={any}")])
-        .args([format!("--advertise-client-urls={any}"), "--unsafe-no-fsync".to_owned()])
-        .arg(format!("--data-dir={}", data.display()))
-        .env_clear()
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .expect("starts");
-    let pid = rustix::process::Pid::from_child(&child);
-    let log = BufReader::new(child.stderr.take().expect("is piped"));
-    let mut messages = Vec::new();
-    // The log ends when the process does, so this waits for no longer than that.
-    for line in log.lines() {
-        let line: serde_json::Value =
-            serde_json::from_str(&line.expect("is text")).expect("each line is JSON");
-        let message = line["msg"].as_str().expect("has a message").to_owned();
-        if message.starts_with("serving client traffic") {
-            rustix::process::kill_process(pid, signal).expect("is there");
-        }
-        messages.push(message);
+/// What a member says once clients can come.
+const SERVES: &str = "serving client traffic";
+
+/// A member on free ports. It is killed, and its data removed, when this is dropped.
+struct Member {
+    child: Child,
+    data: PathBuf,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Member {
+    /// Starts one by a command that its own command line is appended to.
+    fn start(test: &str, by: &[&str], more: &[&str], variables: &[(&str, &str)]) -> Member {
+        let data = std::env::temp_dir().join(format!("pintle-cli-{}-{test}", std::process::id()));
+        let any = "http://127.0.0.1:0";
+        let mut line: Vec<_> = by.iter().map(|&word| word.to_owned()).collect();
+        line.push(PROGRAM.to_owned());
+        line.extend(["--name=a", "--heartbeat-interval=10"].map(str::to_owned));
+        line.extend(["--election-timeout=100", "--unsafe-no-fsync"].map(str::to_owned));
+        line.extend(
+            ["listen-client-urls", "listen-peer-urls", "advertise-client-urls"]
+                .map(|name| format!("--{name}={any}")),
+        );
+        line.push(format!("--data-dir={}", data.display()));
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]).args(more).env_clear().envs(variables.iter().copied());
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("starts");
+        let log = BufReader::new(child.stderr.take().expect("is piped")).lines();
+        Member { child, data, log }
     }
-    let status = child.wait().expect("ends");
-    std::fs::remove_dir_all(data).expect("can be removed");
-    (status, messages)
+
+    /// The next line of the log; none when the process has ended.
+    fn line(&mut self) -> Option<serde_json::Value> {
+        let line = self.log.next()?.expect("is text");
+        Some(serde_json::from_str(&line).expect("each line is JSON"))
+    }
+
+    /// The messages of the log up to one that begins so, or to its end.
+    fn messages_until(&mut self, beginning: &str) -> Vec<String> {
+        let mut messages: Vec<String> = Vec::new();
+        while !messages.last().is_some_and(|last| last.starts_with(beginning)) {
+            let Some(line) = self.line() else { break };
+            messages.push(line["msg"].as_str().expect("has a message").to_owned());
+        }
+        messages
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("is there");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
 }
 
 #[test]
 fn a_signal_closes_in_order_and_is_what_the_process_dies_of() {
-    use std::os::unix::process::ExitStatusExt;
     for signal in [rustix::process::Signal::TERM, rustix::process::Signal::INT] {
-        let (status, messages) = ended_by(signal);
+        let mut member = Member::start(&format!("signal-{}", signal.as_raw()), &[], &[], &[]);
+        let mut messages = member.messages_until(SERVES);
+        member.signal(signal);
+        messages.extend(member.messages_until("no line has this"));
+        let status = member.child.wait().expect("ends");
         assert_eq!(status.signal(), Some(signal.as_raw()), "{messages:?}");
         let last: Vec<_> =
             ["received signal; shutting down", "closing etcd server", "closed etcd server"]
@@ -250,5 +289,155 @@ fn a_signal_closes_in_order_and_is_what_the_process_dies_of() {
                 .collect();
         assert!(last.is_sorted() && last[0].is_some(), "{messages:?}");
         assert_eq!(messages.last().map(String::as_str), Some("closed etcd server"));
+    }
+}
+
+/// Memory of a process that is locked, in kilobytes.
+fn locked_kilobytes(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("is told");
+    line.trim().trim_end_matches("kB").trim().parse().expect("is a number")
+}
+
+#[test]
+fn memory_is_locked_where_that_is_wished_and_permitted() {
+    let mut plain = Member::start("not-locked", &[], &[], &[]);
+    plain.messages_until(SERVES);
+    assert_eq!(locked_kilobytes(&plain.child), 0);
+    drop(plain);
+    let mut member = Member::start("locked", &[], &["--memory-mlock"], &[]);
+    let messages = member.messages_until(SERVES);
+    if !messages.last().is_some_and(|last| last.starts_with(SERVES)) {
+        eprintln!("skipped: memory may not be locked here: {messages:?}");
+        return;
+    }
+    // All of it, which is more than the binary alone has.
+    assert!(locked_kilobytes(&member.child) > 4096);
+}
+
+#[test]
+fn a_member_that_may_not_lock_its_memory_says_so_and_ends() {
+    // Who is root may lock it whatever the limit is.
+    let mut by = vec!["/bin/sh", "-c", "ulimit -l 64 && exec \"$0\" \"$@\""];
+    if rustix::process::geteuid().is_root() {
+        by.extend(["setpriv", "--bounding-set=-ipc_lock", "--inh-caps=-ipc_lock"]);
+    }
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut member = Member::start("no-lock", &by, &["--memory-mlock"], &[("PATH", &path)]);
+    let mut last = serde_json::Value::Null;
+    while let Some(line) = member.line() {
+        last = line;
+    }
+    assert_eq!(member.child.wait().expect("ends").code(), Some(1), "{last}");
+    assert_eq!(last["level"], "fatal");
+    assert_eq!(
+        last["error"],
+        "mlock error: cannot allocate memory (--memory-mlock needs CAP_IPC_LOCK or a higher limit \
+         of locked memory)"
+    );
+}
+
+#[test]
+fn the_address_that_members_dial_from_is_told_at_the_start() {
+    let urls = "--initial-advertise-peer-urls=http://127.0.0.1:2380,http://192.0.2.7:2380";
+    let gate = "--feature-gates=SetMemberLocalAddr=true";
+    let cluster = "--initial-cluster=a=http://127.0.0.1:2380,a=http://192.0.2.7:2380";
+    let mut member = Member::start("local-address", &[], &[urls, gate, cluster], &[]);
+    let mut told = Vec::new();
+    while let Some(line) = member.line() {
+        told.extend(
+            ["LocalAddr", "local-address"].map(|key| line[key].as_str().map(str::to_owned)),
+        );
+        if line["msg"].as_str().is_some_and(|message| message.starts_with(SERVES)) {
+            break;
+        }
+    }
+    assert_eq!(told.into_iter().flatten().collect::<Vec<_>>(), ["192.0.2.7", "192.0.2.7"]);
+}
+
+/// An init daemon, at a name that is a file or none.
+fn daemon(address: &SocketAddr) -> UnixDatagram {
+    let daemon = UnixDatagram::bind_addr(address).expect("binds");
+    daemon.set_read_timeout(Some(Duration::from_secs(30))).expect("can be set");
+    daemon
+}
+
+#[test]
+fn the_init_daemon_hears_once_that_clients_are_served() {
+    let name = format!("pintle-cli-notify-{}", std::process::id());
+    let file = std::env::temp_dir().join(&name);
+    let file_name = file.to_str().expect("is text").to_owned();
+    let places = [
+        (format!("@{name}"), SocketAddr::from_abstract_name(&name).expect("is a name")),
+        (file_name, SocketAddr::from_pathname(&file).expect("is a path")),
+    ];
+    for (at, (variable, address)) in places.iter().enumerate() {
+        let daemon = daemon(address);
+        let variables = [("NOTIFY_SOCKET", variable.as_str())];
+        let mut member = Member::start(&format!("notify-{at}"), &[], &[], &variables);
+        let mut heard = [0; 64];
+        let length = daemon.recv(&mut heard).expect("hears");
+        assert_eq!(&heard[..length], b"READY=1");
+        // A client that comes now is served.
+        let line = loop {
+            let line = member.line().expect("it goes on");
+            if line["msg"].as_str().is_some_and(|message| message.starts_with(SERVES)) {
+                break line;
+            }
+        };
+        let client = line["address"].as_str().expect("says where");
+        let mut client = TcpStream::connect(client).expect("is open");
+        write!(client, "GET /health HTTP/1.0\r\n\r\n").expect("takes it");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("answers");
+        assert!(answer.contains("200 OK") && answer.contains("\"health\":\"true\""), "{answer}");
+        member.messages_until("successfully notified init daemon");
+        member.signal(rustix::process::Signal::TERM);
+        member.child.wait().expect("ends");
+        // Nothing else is said, as by etcd: the end of the process tells of the end.
+        daemon.set_nonblocking(true).expect("can be set");
+        assert!(daemon.recv(&mut heard).is_err());
+    }
+    std::fs::remove_file(&file).expect("can be removed");
+}
+
+#[test]
+fn the_init_daemon_hears_nothing_of_a_member_that_nobody_leads() {
+    let name = format!("pintle-cli-unready-{}", std::process::id());
+    let daemon = daemon(&SocketAddr::from_abstract_name(&name).expect("is a name"));
+    // The other member hears, and says nothing.
+    let other = TcpListener::bind("127.0.0.1:0").expect("binds");
+    let port = other.local_addr().expect("is bound").port();
+    let two = format!("--initial-cluster=a=http://localhost:2380,b=http://127.0.0.1:{port}");
+    let variable = format!("@{name}");
+    let variables = [("NOTIFY_SOCKET", variable.as_str())];
+    let _member = Member::start("unready", &[], &[&two], &variables);
+    // By then it is asked for its vote, so the first one has long been up.
+    let asked = other.incoming().map(|socket| {
+        let mut line = String::new();
+        let _ = BufReader::new(socket.expect("accepts")).read_line(&mut line);
+        line
+    });
+    assert!(asked.take(1000).any(|line| line.starts_with("POST /raft ")));
+    daemon.set_nonblocking(true).expect("can be set");
+    let heard = daemon.recv(&mut [0; 64]).expect_err("is not ready");
+    assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_member_serves_though_the_init_daemon_is_not_there() {
+    // An empty name is none, and nobody is missed.
+    for (variable, last) in [
+        ("/nowhere/to/be/found", "failed to notify systemd for readiness"),
+        ("", "successfully notified init daemon"),
+    ] {
+        let variables = [("NOTIFY_SOCKET", variable)];
+        let mut member = Member::start(&format!("alone-{}", last.len()), &[], &[], &variables);
+        let messages = member.messages_until(last);
+        assert_eq!(messages.last().map(String::as_str), Some(last));
+        member.signal(rustix::process::Signal::TERM);
+        let status = member.child.wait().expect("ends");
+        assert_eq!(status.signal(), Some(15), "it was there until it was told to end");
     }
 }

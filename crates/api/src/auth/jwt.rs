@@ -5,11 +5,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use node::AuthInfo;
+use proto::json::{Alphabet, decode_base64, encode_base64};
 use serde_json::{Value, json};
 
 use super::AuthError;
@@ -225,12 +224,15 @@ fn sec1_in_pkcs8(algorithm: Algorithm, pem: &[u8]) -> Option<Vec<u8>> {
     let (_, text) = text.split_once("-----BEGIN EC PRIVATE KEY-----")?;
     let (text, _) = text.split_once("-----END EC PRIVATE KEY-----")?;
     let text: String = text.split_whitespace().collect();
-    let key = STANDARD.decode(text).ok()?;
+    let mut key = Vec::new();
+    decode_base64(text.as_bytes(), Alphabet::Standard, true, &mut key).ok()?;
     let kind = der(0x30, &[ON_A_CURVE, curve].concat())?;
     let version: &[u8] = &[0x02, 0x01, 0x00];
     let envelope = der(0x30, &[version, &kind, &der(0x04, &key)?].concat())?;
-    let text = STANDARD.encode(envelope);
-    Some(format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n").into_bytes())
+    let mut out = b"-----BEGIN PRIVATE KEY-----\n".to_vec();
+    encode_base64(&envelope, &mut out);
+    out.extend_from_slice(b"\n-----END PRIVATE KEY-----\n");
+    Some(out)
 }
 
 /// A value of this tag; `None` where it is longer than any key.

@@ -20,6 +20,7 @@ mod rules;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use node::{AuthInfo, Error, Need, Node, Rejected};
 use proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use sha2::{Digest as _, Sha256};
@@ -213,6 +214,13 @@ impl Services {
         let who = self.auth.who(&self.node, &caller.credentials).await?.unwrap_or_default();
         self.node.permit(&who, need)?;
         Ok(Some(who))
+    }
+
+    /// Refuses who may not change the members, by a token that another member passes on.
+    pub async fn admin_by_token(&self, token: Option<Bytes>) -> Result<(), Error> {
+        let credentials = Credentials { authorization: token, ..Credentials::default() };
+        let caller = Caller { credentials, ..Caller::default() };
+        self.permit(&caller, Need::Admin).await.map(drop)
     }
 
     /// As [`Services::permit`], for what nobody may do who is nobody, whatever it is about.

@@ -16,11 +16,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bcrypt::Version;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use proto::json::encode_base64;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -91,7 +90,9 @@ impl Passwords {
             Status::new(Code::Unknown, format!("bcrypt: failed to hash a password: {failure}"))
         })?;
         // The version that Go writes.
-        Ok(STANDARD.encode(hashed.format_for_version(Version::TwoA)))
+        let mut text = Vec::new();
+        encode_base64(hashed.format_for_version(Version::TwoA).as_bytes(), &mut text);
+        Ok(String::from_utf8(text).expect("base64 is ASCII"))
     }
 
     /// Whether this is the password that has the hash.
@@ -201,6 +202,8 @@ pub(super) fn letters() -> String {
 
 #[cfg(test)]
 mod tests {
+    use proto::json::{Alphabet, decode_base64};
+
     use super::*;
 
     const SECRET: &str = "secret";
@@ -211,7 +214,10 @@ mod tests {
 
     async fn hash_of(passwords: &Passwords, password: &str) -> Bytes {
         let hashed = passwords.hash(password.to_owned()).await.expect("short enough");
-        STANDARD.decode(hashed).expect("it is base64").into()
+        let mut hash = Vec::new();
+        let decoded = decode_base64(hashed.as_bytes(), Alphabet::Standard, true, &mut hash);
+        decoded.expect("it is base64");
+        hash.into()
     }
 
     #[tokio::test]

@@ -75,6 +75,7 @@ pub(super) async fn member_promote(
 ) -> Result<Bytes, Status> {
     let request: MemberPromoteRequest = decode(request)?;
     services.admin(&caller).await?;
-    let members = services.node.promote_member(request.id).await?;
+    let token = caller.credentials.token.or(caller.credentials.authorization);
+    let members = services.node.promote_member(request.id, token).await?;
     Ok(encode(&MemberPromoteResponse { header: header(&services), members }))
 }

@@ -1,12 +1,16 @@
 //! Users, passwords and tokens where more is at work than one server: crashes, other members, the
 //! other server's files.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
 use e2e::{Client, Cluster, Member, Scratch, Server, Status};
 use proto::authpb::Permission;
 use proto::etcdserverpb::{
     AuthEnableRequest, AuthRoleAddRequest, AuthRoleGrantPermissionRequest, AuthStatusRequest,
     AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserGrantRoleRequest,
-    AuthUserListRequest, AuthenticateRequest, HashKvRequest, PutRequest, RangeRequest,
+    AuthUserListRequest, AuthenticateRequest, HashKvRequest, MemberPromoteRequest,
+    MoveLeaderRequest, PutRequest, RangeRequest,
 };
 
 const FLAGS: [&str; 3] = ["--heartbeat-interval=50", "--election-timeout=500", "--bcrypt-cost=4"];
@@ -139,6 +143,62 @@ fn every_member_knows_every_token() {
         let again = cluster.call(0, &login("u", "u")).unwrap().token;
         cluster.call_as(&again, 0, &put("b")).unwrap();
         cluster.call_as(&again, 1, &put("b")).unwrap();
+    }
+}
+
+/// What a member says to a promotion that another one passes on, perhaps with a token.
+fn passed_on(cluster: &Cluster, at: usize, learner: u64, token: Option<&str>) -> String {
+    let mut socket = TcpStream::connect(cluster.member(at).peer_address()).unwrap();
+    let token = token.map(|token| format!("Authorization: {token}\r\n")).unwrap_or_default();
+    let head = format!("POST /members/promote/{learner} HTTP/1.1\r\nHost: m\r\n{token}");
+    write!(socket, "{head}Content-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Who passes a promotion on to the leader shows it whose wish it is, and the leader judges it:
+/// who can reach a peer URL may not therefore change the members.
+#[test]
+fn a_follower_passes_on_who_promotes_a_learner() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let flags = [&FLAGS[..], &["--strict-reconfig-check=false", "--max-learners=3"]].concat();
+    let mut cluster = Cluster::start("auth-promote", &[&pintle, &etcd, &pintle], &flags).unwrap();
+    let ids: Vec<_> = (0..3).map(|at| cluster.id(at).unwrap()).collect();
+    let learners: Vec<_> = (0..3)
+        .map(|_| {
+            let at = cluster.join(&pintle, true).unwrap();
+            cluster.id(at).unwrap()
+        })
+        .collect();
+    prepare!(|request| cluster.call(0, request));
+    let root = cluster.call(0, &login("root", "root")).unwrap().token;
+    let u = cluster.call(0, &login("u", "u")).unwrap().token;
+    for (learner, leader, follower) in
+        [(learners[0], 0, 2), (learners[1], 0, 1), (learners[2], 1, 2)]
+    {
+        let old = cluster.wait_for_leader().unwrap();
+        if old != leader {
+            let request = MoveLeaderRequest { target_id: ids[leader] };
+            cluster.call_as(&root, old, &request).unwrap();
+            assert_eq!(cluster.wait_for_leader().unwrap(), leader);
+        }
+        let request = MemberPromoteRequest { id: learner };
+        let promote = |token: &str| cluster.call_as(token, follower, &request);
+        assert_eq!(refusal(promote(&u)), DENIED);
+        assert_eq!(refusal(promote("x.1")), INVALID);
+        for token in [None, Some(&*u), Some("x.1")] {
+            for at in [leader, follower] {
+                let answer = passed_on(&cluster, at, learner, token);
+                assert!(answer.starts_with("HTTP/1.1 500 "), "{token:?} at {at}: {answer}");
+            }
+        }
+        // It may be that the learner lags behind.
+        let promoted = e2e::until(std::time::Duration::from_secs(20), || promote(&root).ok());
+        let members = promoted.expect("root may, at whichever member").members;
+        assert!(members.iter().any(|member| member.id == learner && !member.is_learner));
+        let again = passed_on(&cluster, leader, learner, Some(&root));
+        assert!(again.starts_with("HTTP/1.1 412 "), "{again}");
     }
 }
 

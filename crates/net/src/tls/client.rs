@@ -100,7 +100,12 @@ impl ClientTls {
 
     /// Connects to who listens on a URL, and shakes hands.
     pub async fn connect(&self, url: &Url) -> io::Result<Stream> {
-        let stream = Stream::connect(url).await?;
+        self.connect_from(None, url).await
+    }
+
+    /// As [`ClientTls::connect`], from an address of this machine, if one is given.
+    pub async fn connect_from(&self, from: Option<IpAddr>, url: &Url) -> io::Result<Stream> {
+        let stream = Stream::connect_from(from, url).await?;
         self.secure(stream, url.hostname()).await
     }
 

@@ -52,7 +52,7 @@ impl Peers for Outbox {
         unasked()
     }
 
-    fn promote(&self, _: u64, _: u64) -> Asked<Vec<Member>> {
+    fn promote(&self, _: u64, _: u64, _: Option<Bytes>) -> Asked<Vec<Member>> {
         unasked()
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use node::{AskError, Bootstrap, MemberId, Peers as _};
 use proto::Message as _;
 use proto::etcdserverpb::{InternalRaftRequest, LeaseGrantRequest};
@@ -9,7 +10,7 @@ use proto::raftpb;
 use tokio::time::Instant;
 
 use crate::answers::{ask, signed};
-use crate::member::{Directory, Member, TOKEN, runtime, socket, until};
+use crate::member::{Directory, Member, NOBODY, TOKEN, runtime, socket, until};
 
 fn start(count: usize) -> Vec<Member> {
     let sockets: Vec<_> = (0..count).map(|_| socket()).collect();
@@ -85,9 +86,13 @@ fn members_answer_what_they_are_asked() {
         assert_eq!((lease.granted_seconds, lease.keys.len()), (100, 0));
         let missing = ask.lease_time_to_live(leader_id, 78, false).await;
         assert_eq!(missing, Err(AskError::NotFound));
-        assert_eq!(ask.promote(leader_id, 5).await, Err(AskError::NotFound));
+        assert_eq!(ask.promote(leader_id, 5, None).await, Err(AskError::NotFound));
         let voter = asker.node().member_id();
-        let refused = ask.promote(leader_id, voter).await.expect_err("it has a vote");
+        let nobody = Some(Bytes::from_static(NOBODY));
+        let refused = ask.promote(leader_id, 5, nobody).await.expect_err("may not");
+        assert!(refused.to_string().contains("etcdserver: permission denied"), "{refused}");
+        let somebody = Some(Bytes::from_static(b"somebody"));
+        let refused = ask.promote(leader_id, voter, somebody).await.expect_err("it has a vote");
         let refused = refused.to_string();
         assert_eq!(refused, "membership: can only promote a learner member");
         let unknown = ask.version(5).await.expect_err("there is none");

@@ -107,6 +107,20 @@ pub(crate) struct Member {
     running: Option<(Running, Arc<Transport>)>,
 }
 
+/// A token of which they think that its owner may do nothing.
+pub(crate) const NOBODY: &[u8] = b"nobody";
+
+/// Who may change the members: whoever does not show that token.
+struct Users;
+
+impl peer::Gate for Users {
+    fn admin(&self, token: Option<Bytes>) -> peer::Judged {
+        let refused = token.is_some_and(|token| token == NOBODY);
+        let denied = || node::Error::Rejected(node::Rejected::PermissionDenied);
+        Box::pin(async move { if refused { Err(denied()) } else { Ok(()) } })
+    }
+}
+
 impl Member {
     pub(crate) fn start(
         name: &str,
@@ -144,7 +158,8 @@ impl Member {
         let transport = Transport::start(node, identity).expect("a thread is to be had");
         running.connect(Arc::clone(&transport) as Arc<dyn node::Peers>);
         let limit = ConnectionLimit::new(u64::MAX);
-        Server::new(&transport).open(socket, limit, net::Security::Plain).expect("it listens");
+        let server = Server::new(&transport, Arc::new(Users));
+        server.open(socket, limit, net::Security::Plain).expect("it listens");
         let (name, url) = (name.to_owned(), url.to_owned());
         Self { name, url, directory, running: Some((running, transport)) }
     }

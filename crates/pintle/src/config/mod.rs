@@ -28,6 +28,9 @@ pub(crate) const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// The shortest time limit of connections between members.
 pub(crate) const RAFT_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
+/// The gate by which a member dials the others from the address that it advertises.
+pub(crate) const SET_MEMBER_LOCAL_ADDRESS: &str = "SetMemberLocalAddr";
+
 /// Everything that a member is told at its start.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -145,6 +148,17 @@ pub(crate) struct Discovery {
     pub(crate) tls: DiscoveryTls,
 }
 
+impl Advertise {
+    /// The first address among the peer URLs that others could come from.
+    fn local_address(&self) -> Option<IpAddr> {
+        let mut addresses = self.peer.iter().filter_map(|url| url.hostname().parse().ok());
+        addresses.find(|address: &IpAddr| {
+            let address = address.to_canonical();
+            !address.is_loopback() && !address.is_unspecified()
+        })
+    }
+}
+
 impl Discovery {
     pub(crate) fn is_wanted(&self) -> bool {
         !self.endpoints.is_empty()
@@ -216,6 +230,8 @@ pub(crate) struct Storage {
     pub(crate) batch_limit: u64,
     pub(crate) bootstrap_defrag_threshold_megabytes: u64,
     pub(crate) unsafe_no_fsync: bool,
+    /// Nothing in memory is to be swapped out.
+    pub(crate) memory_mlock: bool,
 }
 
 /// What one client may ask for at most.
@@ -299,6 +315,12 @@ impl Config {
     /// Where snapshots, the db and, unless it has its own place, the log are.
     pub(crate) fn member_dir(&self) -> PathBuf {
         self.data_dir.join("member")
+    }
+
+    /// Where this member dials the others from, when that is wished and can be told.
+    pub(crate) fn member_local_address(&self) -> Option<IpAddr> {
+        let wished = self.feature_gates.enabled(SET_MEMBER_LOCAL_ADDRESS);
+        wished.then(|| self.advertise.local_address()).flatten()
     }
 
     /// Where the log is.
@@ -462,6 +484,7 @@ fn storage(settings: &Settings) -> Storage {
         batch_limit: or(u64::try_from(settings.int("backend-batch-limit")).unwrap_or(0), 10_000),
         bootstrap_defrag_threshold_megabytes: threshold,
         unsafe_no_fsync: settings.flag("unsafe-no-fsync"),
+        memory_mlock: settings.flag("memory-mlock"),
     }
 }
 

@@ -58,6 +58,7 @@ fn log_and_raft<'a>(line: Line<'a>, config: &Config) -> Line<'a> {
 
 fn where_to<'a>(line: Line<'a>, config: &Config, first: Option<&First>) -> Line<'a> {
     let initial_cluster = first.map(|first| first.members.to_string()).unwrap_or_default();
+    let local = config.member_local_address();
     // A member that has begun has no use for the token, and etcd forgets it.
     let token = first.map(|first| first.token.as_str()).unwrap_or_default();
     line.list("initial-advertise-peer-urls", texts(&config.advertise.peer))
@@ -65,7 +66,7 @@ fn where_to<'a>(line: Line<'a>, config: &Config, first: Option<&First>) -> Line<
         .list("advertise-client-urls", texts(&config.advertise.client))
         .list("listen-client-urls", texts(&config.listen.client))
         .list("listen-metrics-urls", texts(&config.listen.metrics))
-        .text("local-address", "")
+        .text("local-address", local.map(|address| address.to_string()).unwrap_or_default())
         .list("cors", &config.http.cors)
         .list("host-whitelist", &config.http.host_whitelist)
         .text("initial-cluster", initial_cluster)

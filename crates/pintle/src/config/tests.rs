@@ -92,7 +92,6 @@ fn each_problem_has_etcds_text() {
             &["--tls-min-version=TLS1.3", "--cipher-suites=a"],
             "cipher suites cannot be configured when only TLS1.3 is enabled",
         ),
-        (&["--memory-mlock"], "--memory-mlock is not built yet in pintle; leave it at its default"),
     ];
     for (line, text) in cases {
         assert_eq!(problems(line).first().map(String::as_str), Some(*text), "{line:?}");
@@ -102,7 +101,6 @@ fn each_problem_has_etcds_text() {
 #[test]
 fn all_problems_come_and_in_etcds_order() {
     let found = problems(&[
-        "--memory-mlock",
         "--tls-max-version=x",
         "--heartbeat-interval=0",
         "--listen-client-urls=http://example.com:1",
@@ -116,11 +114,37 @@ fn all_problems_come_and_in_etcds_order() {
         "--advertise-client-urls is required",
         "unknown auto-compaction-mode",
         "unexpected TLS version",
-        "--memory-mlock is not built yet",
     ];
     assert_eq!(found.len(), beginnings.len(), "{found:?}");
     for (problem, beginning) in found.iter().zip(beginnings) {
         assert!(problem.starts_with(beginning), "{problem}");
+    }
+}
+
+#[test]
+fn members_dial_from_the_first_address_that_they_advertise_if_that_is_wished() {
+    let cases = [
+        ("http://10.0.0.1:2380", Some("10.0.0.1")),
+        ("http://10.0.0.1:2380,http://10.0.0.2:2380", Some("10.0.0.1")),
+        ("http://name:2380,http://[2001:db8::1]:2380", Some("2001:db8::1")),
+        ("http://127.0.0.1:2380,http://[::1]:2380,http://0.0.0.0:2380,http://10.0.0.1:2380", {
+            Some("10.0.0.1")
+        }),
+        ("http://[::ffff:127.0.0.1]:2380", None),
+        ("http://[::]:2380,unix://10.0.0.1:2380", Some("10.0.0.1")),
+        ("http://name:2380", None),
+        ("http://localhost:2380", None),
+    ];
+    for (urls, expected) in cases {
+        let urls = format!("--initial-advertise-peer-urls={urls}");
+        let expected = expected.map(|address| address.parse().expect("is an address"));
+        for (gate, expected) in
+            [("SetMemberLocalAddr=true", expected), ("AllAlpha=true", expected), ("", None)]
+        {
+            let gates = format!("--feature-gates={gate}");
+            let config = config(&[&urls, &gates]);
+            assert_eq!(config.member_local_address(), expected, "{urls} {gate}");
+        }
     }
 }
 

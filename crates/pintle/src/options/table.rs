@@ -71,7 +71,7 @@ pub(crate) const TABLE: &[Row] = &[
         "Snapshot files to keep; 0 keeps all. etcd will drop this option in 3.8.",
     ),
     member("max-wals", UINT, "5", "Log files to keep; 0 keeps all."),
-    member("memory-mlock", BOOL, "false", "Lock the db's pages in memory.").not_built(),
+    member("memory-mlock", BOOL, "false", "Keep the member's memory from being swapped."),
     member(
         "quota-backend-bytes",
         INT,

@@ -339,6 +339,116 @@ fn a_file_sets_every_kind_of_option() {
     assert_eq!(all.source("name"), Source::File);
 }
 
+/// A config file with all keys of the one that comes with etcd.
+const SAMPLE: &str = include_str!("../../../../docs/pintle.conf.yml");
+
+/// Those keys, with the option that each is for, and a value that is not the default, as a file and
+/// as a flag have it.
+const SAMPLE_KEYS: &[(&str, &str, &str, &str)] = &[
+    ("name", "name", "a", "a"),
+    ("data-dir", "data-dir", "/d", "/d"),
+    ("wal-dir", "wal-dir", "/w", "/w"),
+    ("snapshot-count", "snapshot-count", "7", "7"),
+    ("heartbeat-interval", "heartbeat-interval", "50", "50"),
+    ("election-timeout", "election-timeout", "500", "500"),
+    ("quota-backend-bytes", "quota-backend-bytes", "-1", "-1"),
+    ("listen-peer-urls", "listen-peer-urls", "http://127.0.0.1:1", "http://127.0.0.1:1"),
+    ("listen-client-urls", "listen-client-urls", "http://127.0.0.1:2", "http://127.0.0.1:2"),
+    ("max-snapshots", "max-snapshots", "3", "3"),
+    ("max-wals", "max-wals", "0", "0"),
+    ("cors", "cors", "http://a:1", "http://a:1"),
+    ("initial-advertise-peer-urls", "initial-advertise-peer-urls", "http://m:1", "http://m:1"),
+    ("advertise-client-urls", "advertise-client-urls", "http://m:2", "http://m:2"),
+    ("discovery-srv", "discovery-srv", "example.com", "example.com"),
+    ("initial-cluster", "initial-cluster", "a=http://m:1", "a=http://m:1"),
+    ("initial-cluster-token", "initial-cluster-token", "t", "t"),
+    ("initial-cluster-state", "initial-cluster-state", "existing", "existing"),
+    ("strict-reconfig-check", "strict-reconfig-check", "false", "false"),
+    ("enable-pprof", "enable-pprof", "true", "true"),
+    ("client-transport-security.cert-file", "cert-file", "/c", "/c"),
+    ("client-transport-security.key-file", "key-file", "/k", "/k"),
+    ("client-transport-security.client-cert-auth", "client-cert-auth", "true", "true"),
+    ("client-transport-security.trusted-ca-file", "trusted-ca-file", "/ca", "/ca"),
+    ("client-transport-security.auto-tls", "auto-tls", "true", "true"),
+    ("peer-transport-security.cert-file", "peer-cert-file", "/pc", "/pc"),
+    ("peer-transport-security.key-file", "peer-key-file", "/pk", "/pk"),
+    ("peer-transport-security.client-cert-auth", "peer-client-cert-auth", "true", "true"),
+    ("peer-transport-security.trusted-ca-file", "peer-trusted-ca-file", "/pca", "/pca"),
+    ("peer-transport-security.auto-tls", "peer-auto-tls", "true", "true"),
+    ("peer-transport-security.allowed-cn", "peer-cert-allowed-cn", "[cn]", "cn"),
+    ("peer-transport-security.allowed-hostname", "peer-cert-allowed-hostname", "[h]", "h"),
+    ("self-signed-cert-validity", "self-signed-cert-validity", "9", "9"),
+    ("log-level", "log-level", "debug", "debug"),
+    ("logger", "logger", "zap", "zap"),
+    ("log-outputs", "log-outputs", "[stdout]", "stdout"),
+    ("force-new-cluster", "force-new-cluster", "true", "true"),
+    ("auto-compaction-mode", "auto-compaction-mode", "revision", "revision"),
+    ("auto-compaction-retention", "auto-compaction-retention", "'5'", "5"),
+    ("cipher-suites", "cipher-suites", "[A, B]", "A,B"),
+    ("tls-min-version", "tls-min-version", "TLS1.3", "TLS1.3"),
+    ("tls-max-version", "tls-max-version", "TLS1.3", "TLS1.3"),
+];
+
+/// Those of earlier versions, which neither etcd 3.7 nor this looks at.
+const SAMPLE_KEYS_OF_OLD: [&str; 9] = [
+    "discovery",
+    "discovery-fallback",
+    "discovery-proxy",
+    "proxy",
+    "proxy-dial-timeout",
+    "proxy-failure-wait",
+    "proxy-read-timeout",
+    "proxy-refresh-interval",
+    "proxy-write-timeout",
+];
+
+#[test]
+fn every_key_of_the_sample_file_means_what_its_flag_means() {
+    for (key, option, in_file, in_flag) in SAMPLE_KEYS {
+        let text = match key.split_once('.') {
+            Some((object, key)) => format!("{object}:\n  {key}: {in_file}\n"),
+            None => format!("{key}: {in_file}\n"),
+        };
+        let file = from_file(&text);
+        let flag = settings(&[&format!("--{option}={in_flag}")]);
+        assert_eq!(file.value(option), flag.value(option), "{key}");
+        assert_eq!(file.source(option), Source::File, "{key}");
+        // The logger has one value only.
+        let changed: Vec<_> = file.changed().map(|row| row.name).collect();
+        assert!(changed == [*option] || *option == "logger", "{key}: {changed:?}");
+    }
+    for key in SAMPLE_KEYS_OF_OLD {
+        assert_eq!(from_file(&format!("{key}: 1\n")).changed().count(), 0, "{key}");
+    }
+}
+
+#[test]
+fn the_sample_file_has_those_keys_and_starts_a_member() {
+    let document: serde_json::Value = serde_saphyr::from_str(SAMPLE).expect("is YAML");
+    let mut keys = BTreeSet::new();
+    for (key, value) in document.as_object().expect("is an object") {
+        match value.as_object() {
+            Some(object) => keys.extend(object.keys().map(|inner| format!("{key}.{inner}"))),
+            None => _ = keys.insert(key.clone()),
+        }
+    }
+    let known = SAMPLE_KEYS.iter().map(|(key, ..)| *key).chain(SAMPLE_KEYS_OF_OLD);
+    assert_eq!(keys, known.map(str::to_owned).collect());
+    let sample = from_file(SAMPLE);
+    let changed: BTreeSet<_> = sample.changed().map(|row| row.name).collect();
+    let expected = [
+        "auto-compaction-retention",
+        "cipher-suites",
+        "enable-pprof",
+        "log-level",
+        "log-outputs",
+        "strict-reconfig-check",
+        "tls-max-version",
+    ];
+    assert_eq!(changed, expected.into());
+    assert_eq!(crate::config::check::check(&sample).problems, [""; 0]);
+}
+
 #[test]
 fn json_empty_files_and_lists_are_files_too() {
     assert_eq!(from_file("{\"name\": \"a\", \"pre-vote\": false}").text("name"), "a");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use env::{Random, SimDisk};
 use node::{
     AskError, Asked, AutoCompaction, Bootstrap, Error, Fatal, HashOfMember, Image, LeaseStanding,
@@ -78,7 +79,7 @@ impl Peers for Mouth {
         nobody()
     }
 
-    fn promote(&self, _: u64, _: u64) -> Asked<Vec<Member>> {
+    fn promote(&self, _: u64, _: u64, _: Option<Bytes>) -> Asked<Vec<Member>> {
         nobody()
     }
 

@@ -1,7 +1,7 @@
 use proto::etcdserverpb::{InternalAuthenticateRequest, InternalRaftRequest};
 
 use super::{Done, Effect};
-use crate::auth::{AuthError, AuthStore};
+use crate::auth::{AuthStore, Salt};
 use crate::reply::{AuthReply, Reply};
 use crate::{EntryId, Error, Rejected, State};
 
@@ -18,7 +18,9 @@ impl State {
         if let Some(answer) = self.auth_question(request) {
             return Ok(answer.map(Reply::Auth).into());
         }
-        let Some(changed) = self.views.auth.change(|store| change(store, request)) else {
+        let salt = Salt::of(at, &self.views.members.read());
+        let changed = self.views.auth.change(|store| change(store, request, salt));
+        let Some(changed) = changed else {
             let reason = "a request that this version does not know".to_owned();
             return Err(Error::Entry { index: at.index, reason });
         };
@@ -28,13 +30,7 @@ impl State {
                 self.write(records);
                 Ok(Done::new(Reply::Auth(AuthReply::Done), effect))
             }
-            Err(AuthError::Rejected(rejected)) => Ok(rejected.into()),
-            Err(AuthError::ClearPassword) => {
-                let reason = "a clear-text password of an etcd before 3.5: start that version on \
-                              the data once, so that it is applied there"
-                    .to_owned();
-                Err(Error::Entry { index: at.index, reason })
-            }
+            Err(rejected) => Ok(rejected.into()),
         }
     }
 
@@ -90,17 +86,21 @@ fn effect_of(request: &InternalRaftRequest) -> Effect {
 }
 
 /// Makes the change that the request asks for; `None` where it asks for none.
-fn change(store: &mut AuthStore, request: &InternalRaftRequest) -> Option<crate::auth::Changed> {
+fn change(
+    store: &mut AuthStore,
+    request: &InternalRaftRequest,
+    salt: Salt,
+) -> Option<crate::auth::Changed> {
     Some(if request.auth_enable.is_some() {
         store.enable()
     } else if request.auth_disable.is_some() {
         store.disable()
     } else if let Some(add) = &request.auth_user_add {
-        store.user_add(add)
+        store.user_add(add, salt)
     } else if let Some(delete) = &request.auth_user_delete {
         store.user_delete(&delete.name)
     } else if let Some(change) = &request.auth_user_change_password {
-        store.user_change_password(change)
+        store.user_change_password(change, salt)
     } else if let Some(grant) = &request.auth_user_grant_role {
         store.user_grant_role(&grant.user, &grant.role)
     } else if let Some(revoke) = &request.auth_user_revoke_role {

@@ -177,7 +177,7 @@ mod tests {
         let mut auth = AuthStore::default();
         for name in ["root", "u"] {
             let add = pb::AuthUserAddRequest { name: name.into(), ..Default::default() };
-            auth.user_add(&add).expect("new");
+            auth.user_add(&add, crate::auth::Salt([0; 16])).expect("new");
         }
         auth.user_grant_role("root", "root").expect("always there");
         auth.role_add("r").expect("new");

@@ -1,7 +1,7 @@
 //! Users, roles, permissions: the replicated part of auth. Passwords and tokens are checked at
 //! the door; here is what an entry changes, and what its caller may change.
 
-mod base64;
+mod clear;
 mod gate;
 mod permissions;
 mod store;
@@ -13,9 +13,10 @@ use bytes::Bytes;
 
 use crate::Rejected;
 
+pub(crate) use clear::Salt;
 pub(crate) use gate::Gate;
 pub use gate::Need;
-pub(crate) use store::{AuthError, AuthStore, Caller, Changed};
+pub(crate) use store::{AuthStore, Caller, Changed};
 
 /// Who calls, as a token or a certificate says, and of which state of users it says so. No user
 /// of no revision is nobody.

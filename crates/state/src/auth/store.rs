@@ -5,8 +5,9 @@ use bytes::Bytes;
 use proto::authpb::permission::Type;
 use proto::authpb::{Permission, Role, User, UserAddOptions};
 use proto::etcdserverpb as pb;
+use proto::json::{Alphabet, decode_base64};
 
-use super::base64;
+use super::clear::{Salt, hash};
 use super::permissions::{Access, RoleRanges, covers};
 use crate::Rejected;
 use crate::schema::{self, Record};
@@ -38,22 +39,7 @@ pub(crate) struct Caller<'a> {
 }
 
 /// What an auth operation did: the records it changed, or why not.
-pub(crate) type Changed = Result<Vec<Record>, AuthError>;
-
-/// Why an auth operation did nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AuthError {
-    Rejected(Rejected),
-    /// The entry carries a password, as etcd before 3.5 wrote it: every member hashed it for
-    /// itself.
-    ClearPassword,
-}
-
-impl From<Rejected> for AuthError {
-    fn from(rejected: Rejected) -> Self {
-        Self::Rejected(rejected)
-    }
-}
+pub(crate) type Changed = Result<Vec<Record>, Rejected>;
 
 impl AuthStore {
     pub(crate) fn restore(
@@ -120,7 +106,7 @@ impl AuthStore {
         }
         let root = self.user(ROOT).ok_or(Rejected::RootUserNotExist)?;
         if !has_role(root, ROOT) {
-            return Err(Rejected::RootRoleNotExist.into());
+            return Err(Rejected::RootRoleNotExist);
         }
         self.enabled = true;
         Ok(vec![schema::auth_enabled(true)])
@@ -134,18 +120,18 @@ impl AuthStore {
         Ok(vec![schema::auth_enabled(false), self.bump()])
     }
 
-    pub(crate) fn user_add(&mut self, request: &pb::AuthUserAddRequest) -> Changed {
+    pub(crate) fn user_add(&mut self, request: &pb::AuthUserAddRequest, salt: Salt) -> Changed {
         if request.name.is_empty() {
-            return Err(Rejected::UserEmpty.into());
+            return Err(Rejected::UserEmpty);
         }
         if self.user(&request.name).is_some() {
-            return Err(Rejected::UserExists.into());
+            return Err(Rejected::UserExists);
         }
         let options = request.options.unwrap_or_default();
         let password = if options.no_password {
             Bytes::new()
         } else {
-            hashed(&request.password, &request.hashed_password)?
+            hashed(&request.password, &request.hashed_password, salt)?
         };
         let name = Bytes::from(request.name.clone());
         let user = User { name, password, options: Some(options), ..User::default() };
@@ -154,7 +140,7 @@ impl AuthStore {
 
     pub(crate) fn user_delete(&mut self, name: &str) -> Changed {
         if self.enabled && name == ROOT {
-            return Err(Rejected::InvalidAuthManagement.into());
+            return Err(Rejected::InvalidAuthManagement);
         }
         self.users.remove(name.as_bytes()).ok_or(Rejected::UserNotFound)?;
         Ok(vec![schema::user_deleted(name), self.bump()])
@@ -163,12 +149,13 @@ impl AuthStore {
     pub(crate) fn user_change_password(
         &mut self,
         request: &pb::AuthUserChangePasswordRequest,
+        salt: Salt,
     ) -> Changed {
         let user = self.user(&request.name).ok_or(Rejected::UserNotFound)?;
         let password = if has_no_password(user) {
             Bytes::new()
         } else {
-            hashed(&request.password, &request.hashed_password)?
+            hashed(&request.password, &request.hashed_password, salt)?
         };
         let user = User { password, ..user.clone() };
         Ok(vec![self.keep_user(user), self.bump()])
@@ -177,7 +164,7 @@ impl AuthStore {
     pub(crate) fn user_grant_role(&mut self, name: &str, role: &str) -> Changed {
         let mut user = self.user(name).ok_or(Rejected::UserNotFound)?.clone();
         if role != ROOT && self.role(role).is_none() {
-            return Err(Rejected::RoleNotFound.into());
+            return Err(Rejected::RoleNotFound);
         }
         if has_role(&user, role) {
             return Ok(vec![]);
@@ -189,21 +176,21 @@ impl AuthStore {
 
     pub(crate) fn user_revoke_role(&mut self, name: &str, role: &str) -> Changed {
         if self.enabled && name == ROOT && role == ROOT {
-            return Err(Rejected::InvalidAuthManagement.into());
+            return Err(Rejected::InvalidAuthManagement);
         }
         let mut user = self.user(name).ok_or(Rejected::UserNotFound)?.clone();
         if !take_role(&mut user, role) {
-            return Err(Rejected::RoleNotGranted.into());
+            return Err(Rejected::RoleNotGranted);
         }
         Ok(vec![self.keep_user(user), self.bump()])
     }
 
     pub(crate) fn role_add(&mut self, name: &str) -> Changed {
         if name.is_empty() {
-            return Err(Rejected::RoleEmpty.into());
+            return Err(Rejected::RoleEmpty);
         }
         if self.role(name).is_some() {
-            return Err(Rejected::RoleExists.into());
+            return Err(Rejected::RoleExists);
         }
         let role = Role { name: Bytes::from(name.to_owned()), key_permission: vec![] };
         Ok(vec![self.keep_role(role), self.bump()])
@@ -211,7 +198,7 @@ impl AuthStore {
 
     pub(crate) fn role_delete(&mut self, name: &str) -> Changed {
         if self.enabled && name == ROOT {
-            return Err(Rejected::InvalidAuthManagement.into());
+            return Err(Rejected::InvalidAuthManagement);
         }
         self.roles.remove(name.as_bytes()).ok_or(Rejected::RoleNotFound)?;
         let mut records = vec![schema::role_deleted(name)];
@@ -230,7 +217,7 @@ impl AuthStore {
     ) -> Changed {
         let permission = permission.ok_or(Rejected::PermissionNotGiven)?;
         if !is_valid_range(&permission.key, &permission.range_end) {
-            return Err(Rejected::InvalidAuthManagement.into());
+            return Err(Rejected::InvalidAuthManagement);
         }
         let mut role = self.role(name).ok_or(Rejected::RoleNotFound)?.clone();
         let granted = &mut role.key_permission;
@@ -260,7 +247,7 @@ impl AuthStore {
         let before = role.key_permission.len();
         role.key_permission.retain(|granted| granted.key != key || granted.range_end != range_end);
         if role.key_permission.len() == before {
-            return Err(Rejected::PermissionNotGranted.into());
+            return Err(Rejected::PermissionNotGranted);
         }
         Ok(vec![self.keep_role(role), self.bump()])
     }
@@ -379,12 +366,15 @@ fn has_no_password(user: &User) -> bool {
     user.options.is_some_and(|options: UserAddOptions| options.no_password)
 }
 
-fn hashed(password: &str, hashed_password: &str) -> Result<Bytes, AuthError> {
+/// The hash that a request brings, or that of the password that it brings in its place.
+fn hashed(password: &str, hashed_password: &str, salt: Salt) -> Result<Bytes, Rejected> {
     if !password.is_empty() && hashed_password.is_empty() {
-        return Err(AuthError::ClearPassword);
+        return hash(password, salt).ok_or(Rejected::NoPasswordUser);
     }
-    let decoded = base64::decode(hashed_password).ok_or(Rejected::NoPasswordUser)?;
-    Ok(decoded.into())
+    let mut hash = Vec::new();
+    let decoded = decode_base64(hashed_password.as_bytes(), Alphabet::Standard, true, &mut hash);
+    decoded.map_err(|_| Rejected::NoPasswordUser)?;
+    Ok(hash.into())
 }
 
 fn is_valid_range(key: &[u8], range_end: &[u8]) -> bool {
@@ -394,6 +384,8 @@ fn is_valid_range(key: &[u8], range_end: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SALT: Salt = Salt([7; 16]);
 
     fn user_add(name: &str) -> pb::AuthUserAddRequest {
         pb::AuthUserAddRequest {
@@ -413,7 +405,7 @@ mod tests {
 
     fn rejected(changed: Changed) -> Rejected {
         match changed {
-            Err(AuthError::Rejected(rejected)) => rejected,
+            Err(rejected) => rejected,
             other => panic!("not rejected: {other:?}"),
         }
     }
@@ -421,10 +413,10 @@ mod tests {
     fn store() -> AuthStore {
         let mut store = AuthStore::default();
         assert!(store.first_revision().is_some());
-        store.user_add(&user_add("root")).expect("new");
+        store.user_add(&user_add("root"), SALT).expect("new");
         store.user_grant_role("root", "root").expect("always there");
         store.role_add("r").expect("new");
-        store.user_add(&user_add("u")).expect("new");
+        store.user_add(&user_add("u"), SALT).expect("new");
         store.user_grant_role("u", "r").expect("both are there");
         store
     }
@@ -447,7 +439,7 @@ mod tests {
     fn enabling_needs_root_with_its_role() {
         let mut store = AuthStore::default();
         assert_eq!(rejected(store.enable()), Rejected::RootUserNotExist);
-        store.user_add(&user_add("root")).expect("new");
+        store.user_add(&user_add("root"), SALT).expect("new");
         assert_eq!(rejected(store.enable()), Rejected::RootRoleNotExist);
     }
 
@@ -468,8 +460,8 @@ mod tests {
     #[test]
     fn operations_name_what_is_missing() {
         let mut store = store();
-        assert_eq!(rejected(store.user_add(&user_add(""))), Rejected::UserEmpty);
-        assert_eq!(rejected(store.user_add(&user_add("u"))), Rejected::UserExists);
+        assert_eq!(rejected(store.user_add(&user_add(""), SALT)), Rejected::UserEmpty);
+        assert_eq!(rejected(store.user_add(&user_add("u"), SALT)), Rejected::UserExists);
         assert_eq!(rejected(store.user_delete("x")), Rejected::UserNotFound);
         assert_eq!(rejected(store.user_grant_role("x", "r")), Rejected::UserNotFound);
         assert_eq!(rejected(store.user_grant_role("u", "x")), Rejected::RoleNotFound);
@@ -497,20 +489,22 @@ mod tests {
             password: "secret".into(),
             ..pb::AuthUserAddRequest::default()
         };
-        assert_eq!(store.user_add(&clear), Err(AuthError::ClearPassword));
+        store.user_add(&clear, SALT).expect("new");
+        let hash = String::from_utf8(store.user("old").expect("added").password.to_vec());
+        assert!(bcrypt::verify("secret", &hash.expect("is text")).expect("is a hash"));
         let bad = pb::AuthUserAddRequest { hashed_password: "?".into(), ..user_add("bad") };
-        assert_eq!(rejected(store.user_add(&bad)), Rejected::NoPasswordUser);
+        assert_eq!(rejected(store.user_add(&bad, SALT)), Rejected::NoPasswordUser);
         let none = pb::AuthUserAddRequest {
             options: Some(UserAddOptions { no_password: true }),
             ..user_add("none")
         };
-        store.user_add(&none).expect("new");
+        store.user_add(&none, SALT).expect("new");
         let change = pb::AuthUserChangePasswordRequest {
             name: "none".into(),
             hashed_password: "aGFzaA==".into(),
             ..pb::AuthUserChangePasswordRequest::default()
         };
-        store.user_change_password(&change).expect("it exists");
+        store.user_change_password(&change, SALT).expect("it exists");
         assert_eq!(store.user("none").map(|user| user.password.clone()), Some(Bytes::new()));
         assert_eq!(store.may_authenticate("none"), Err(Rejected::AuthNotEnabled));
         store.enable().expect("root is there");

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use mvcc::Bucket;
-use proto::authpb::Permission;
+use proto::Message as _;
+use proto::authpb::{Permission, User};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::InternalRaftRequest;
 use proto::etcdserverpb::alarm_request::AlarmAction;
@@ -666,18 +667,55 @@ fn questions_about_users_are_answered() {
     assert_eq!(machine.outcome(&ask(user("x"))), Err(Rejected::UserNotFound));
 }
 
+/// A user as it is in the db file.
+fn stored_user(machine: &Machine, name: &str) -> User {
+    let stored = machine.state.views().backend.get(Bucket::AuthUsers, name.as_bytes());
+    User::decode(stored.expect("readable").expect("is there")).expect("is one")
+}
+
 #[test]
-fn a_clear_text_password_stops_the_member() {
-    let mut machine = Machine::new();
-    let add = pb::AuthUserAddRequest {
-        name: "u".into(),
-        password: "secret".into(),
-        ..Default::default()
+fn a_password_in_the_clear_is_hashed_alike_on_all_members() {
+    let add = |name: &str, password: &str| {
+        let (name, password) = (name.into(), password.into());
+        let add = pb::AuthUserAddRequest { name, password, ..Default::default() };
+        InternalRaftRequest { auth_user_add: Some(Box::new(add)), ..Default::default() }
     };
-    let request = InternalRaftRequest { auth_user_add: Some(Box::new(add)), ..Default::default() };
-    let at = machine.next_id();
-    let error = machine.state.apply(at, &request, true).expect_err("cannot be hashed alike");
-    assert!(!error.to_string().contains("secret"));
+    let change = |name: &str, password: &str| {
+        let (name, password) = (name.into(), password.into());
+        let change = pb::AuthUserChangePasswordRequest { name, password, ..Default::default() };
+        InternalRaftRequest {
+            auth_user_change_password: Some(Box::new(change)),
+            ..Default::default()
+        }
+    };
+    let done = || Ok(Reply::Auth(AuthReply::Done));
+    let member = || {
+        let mut machine = Machine::new();
+        assert_eq!(machine.outcome(&add("u", "secret")), done());
+        assert_eq!(machine.outcome(&add("v", "secret")), done());
+        // What bcrypt does not read in whole is refused, and the member goes on.
+        let long = "x".repeat(73);
+        assert_eq!(machine.outcome(&add("w", &long)), Err(Rejected::NoPasswordUser));
+        assert_eq!(machine.outcome(&change("v", &long)), Err(Rejected::NoPasswordUser));
+        assert_eq!(machine.outcome(&change("v", &long[..72])), done());
+        machine.commit();
+        ["u", "v"].map(|name| stored_user(&machine, name))
+    };
+    let (users, others) = (member(), member());
+    assert_eq!(users, others);
+    let passwords = [("u", "secret".to_owned()), ("v", "x".repeat(72))];
+    for (user, (name, password)) in users.iter().zip(&passwords) {
+        assert_eq!(user.name, name.as_bytes());
+        let hash = std::str::from_utf8(&user.password).expect("is text");
+        assert!(hash.starts_with("$2a$10$"), "{hash}");
+        assert!(bcrypt::verify(password, hash).expect("is a hash"));
+    }
+    // One password, two salts.
+    let mut machine = Machine::new();
+    machine.outcome(&add("v", "other")).expect("new");
+    machine.outcome(&add("u", "secret")).expect("new");
+    machine.commit();
+    assert_ne!(stored_user(&machine, "u").password, users[0].password);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Members on hosts of their own: packets are lost, lines are slow, disks are full.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -159,4 +161,66 @@ fn write_until_it_ends(cluster: &mut Cluster, ends: usize) -> usize {
     let leader = cluster.wait_for_leader_among(&others).unwrap();
     cluster.call(leader, &small).unwrap();
     acknowledged << 20
+}
+
+/// From where a member has connections to the peer URLs of the others, and to how many of them.
+fn dialled(cluster: &Cluster, at: usize) -> (BTreeSet<Ipv4Addr>, usize) {
+    let pid = cluster.member(at).pid().expect("it runs");
+    let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap();
+    // `address:port` in the byte order of the machine.
+    let socket = |text: &str| -> Option<SocketAddr> {
+        let (address, port) = text.split_once(':')?;
+        let address = u32::from_str_radix(address, 16).ok()?;
+        #[expect(clippy::host_endian_bytes, reason = "the kernel writes it as it lies in memory")]
+        let address = address.to_ne_bytes();
+        Some((Ipv4Addr::from(address), u16::from_str_radix(port, 16).ok()?).into())
+    };
+    let others: BTreeSet<_> = (0..cluster.size())
+        .filter(|other| *other != at)
+        .map(|other| cluster.member(other).peer_address())
+        .collect();
+    let (mut sources, mut reached) = (BTreeSet::new(), BTreeSet::new());
+    for line in table.lines().skip(1) {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let (from, to) = (socket(fields[1]).unwrap(), socket(fields[2]).unwrap());
+        const ESTABLISHED: &str = "01";
+        if let (ESTABLISHED, IpAddr::V4(from)) = (fields[3], from.ip())
+            && others.contains(&to)
+        {
+            sources.insert(from);
+            reached.insert(to);
+        }
+    }
+    (sources, reached.len())
+}
+
+/// A host that has two addresses: without the gate the system chooses, with it the member does, as
+/// etcd's does.
+#[test]
+fn a_member_dials_from_the_address_that_it_advertises_if_told_to() {
+    let Some((pintle, etcd)) = Server::both() else { return };
+    let _alone = alone();
+    let test = "cluster::hosts::a_member_dials_from_the_address_that_it_advertises_if_told_to";
+    if !e2e::on_hosts(test, &pintle) {
+        return;
+    }
+    let servers = [&pintle, &etcd, &pintle];
+    let mut cluster = Cluster::start_on_hosts("hosts-local", &servers, &FLAGS).unwrap();
+    let hosts = cluster.hosts().expect("it was started on hosts");
+    let mut expected: Vec<_> = (0..3).map(|at| hosts.come_from_elsewhere(at).unwrap()).collect();
+    for at in [0, 1] {
+        let IpAddr::V4(own) = cluster.member(at).peer_address().ip() else { unreachable!() };
+        expected[at] = own;
+        cluster.add_flag(at, "--feature-gates=SetMemberLocalAddr=true");
+    }
+    for at in 0..3 {
+        cluster.restart(at).unwrap();
+    }
+    for (at, expected) in expected.into_iter().enumerate() {
+        let reached = e2e::until(Duration::from_secs(20), || {
+            let (sources, reached) = dialled(&cluster, at);
+            (reached == 2).then_some(sources)
+        });
+        assert_eq!(reached.expect("it dials both others"), BTreeSet::from([expected]), "m{at}");
+    }
 }
