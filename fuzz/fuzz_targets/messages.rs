@@ -118,7 +118,7 @@ impl Peers for Silence {
         nobody()
     }
 
-    fn promote(&self, _: u64, _: u64) -> Asked<Vec<Member>> {
+    fn promote(&self, _: u64, _: u64, _: Option<Bytes>) -> Asked<Vec<Member>> {
         nobody()
     }
 

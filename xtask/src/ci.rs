@@ -21,12 +21,13 @@ enum Outcome {
 type Check = fn(&Path) -> anyhow::Result<Outcome>;
 
 /// Cheap ones first.
-const STEPS: [(&str, Check); 9] = [
+const STEPS: [(&str, Check); 10] = [
     ("fmt", |root| cargo(root, &["fmt", "--all", "--check"])),
     ("tidy", |root| tidy::run(root).map(|()| Outcome::Passed)),
     ("typos", |root| tool(root, "typos", &[])),
     ("codegen", |root| codegen::run(root, true).map(|()| Outcome::Passed)),
     ("clippy", clippy),
+    ("fuzz", fuzz),
     ("doc", doc),
     ("test", |root| cargo(root, &["test", "--workspace", "--locked"])),
     ("deny", |root| tool(root, "cargo-deny", &["check", "bans", "licenses", "sources"])),
@@ -70,6 +71,17 @@ fn now() -> Instant {
 
 fn clippy(root: &Path) -> anyhow::Result<Outcome> {
     cargo(root, &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+}
+
+/// That the fuzz targets go with the crates; running them takes another compiler.
+fn fuzz(root: &Path) -> anyhow::Result<Outcome> {
+    let mut compiler = Command::new("c++");
+    compiler.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    if !compiler.status().is_ok_and(|status| status.success()) {
+        return Ok(Outcome::Skipped("there is no C++ compiler".to_owned()));
+    }
+    let all = ["--bins", "--examples", "--manifest-path", "fuzz/Cargo.toml"];
+    cargo(root, &[&["check", "--locked"], &all[..]].concat())
 }
 
 fn doc(root: &Path) -> anyhow::Result<Outcome> {
