@@ -13,6 +13,7 @@ use super::stream::{self, Opening, Source};
 use super::values::Values;
 use super::{metadata, reply};
 use crate::answer::{Answer, Request};
+use crate::host::Host as _;
 use crate::rpc::{Caller, Kind, Rpc, Unary};
 use crate::service::Services;
 use crate::status::{Code, Status};
