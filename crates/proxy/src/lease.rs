@@ -27,7 +27,8 @@ pub(crate) async fn time_to_live(
     caller: Caller,
     request: Bytes,
 ) -> Result<Bytes, Status> {
-    let asked = proxy.channel.unary(TIME_TO_LIVE, &metadata(&caller), &request, Repeat::Always);
+    let metadata = metadata(&caller);
+    let asked = proxy.channel.unary(TIME_TO_LIVE, &metadata, &request, Repeat::Always);
     let reply = asked.await.map_err(status::of)?;
     if proxy.namespace.is_empty() {
         return Ok(reply);
@@ -59,6 +60,7 @@ pub(crate) async fn keep_alive(
                 }
                 Ok(None) => return Ok(()),
                 Err(error) if is_of_connection(&error) => {
+                    sleep(PAUSE).await;
                     call = reopen(&proxy, &metadata, &unanswered, ended).await?;
                 }
                 Err(error) => return Err(status::of(error)),
