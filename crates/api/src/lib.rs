@@ -7,12 +7,12 @@
 //! ```
 //!
 //! Behind sockets and gRPC stands a [`Host`]: here the services of a member, and elsewhere whoever
-//! else serves the API. A handler takes an encoded request and who calls, and gives an encoded reply or a status; it
-//! names no type of the transport. Values that the store has encoded are copied into replies as
-//! they are. This crate holds no state but sessions and streams, and never knows raft, the log or
-//! the db file.
+//! else serves the API. A handler takes an encoded request and who calls, and gives an encoded
+//! reply or a status; it names no type of the transport. Values that the store has encoded are
+//! copied into replies as they are. This crate holds no state but sessions and streams, and never
+//! knows raft, the log or the db file.
 //!
-//! Files in reading order: `rpc`, `auth/`, `service/`, `stats`, `audit`, `reply`, `encode`,
+//! Files in reading order: `host`, `rpc`, `auth/`, `service/`, `stats`, `audit`, `reply`, `encode`,
 //! `error`, `status`; then `server`, `door`, `grpc/`, `answer`, `gateway/`, `ops/`, `metrics`.
 
 mod answer;

@@ -21,7 +21,8 @@ pub struct Call {
     body: SendStream<Bytes>,
     reply: Reply,
     received: BytesMut,
-    receive_bytes: usize,
+    /// The largest message that is taken, where somebody has said it.
+    receive_bytes: Option<usize>,
     /// Counts the call among those of its connection.
     _under_way: Arc<()>,
 }
@@ -40,14 +41,14 @@ impl Call {
             body,
             reply: Reply::Awaited(reply),
             received: BytesMut::new(),
-            receive_bytes: MESSAGE_BYTES_MAX,
+            receive_bytes: None,
             _under_way: under_way,
         }
     }
 
     /// Refuses messages that are larger.
     pub(crate) fn limit(&mut self, receive_bytes: usize) {
-        self.receive_bytes = receive_bytes;
+        self.receive_bytes = Some(receive_bytes);
     }
 
     /// Sends a message that is encoded already, perhaps the last one.
@@ -148,11 +149,11 @@ impl Call {
             return Ok(None);
         };
         let length = u32::from_be_bytes(length) as usize;
-        if flag != 0 {
+        if flag != 0 || (self.receive_bytes.is_none() && length > MESSAGE_BYTES_MAX) {
             return Err(Error::lost("a message that nobody asked for so"));
         }
-        if length > self.receive_bytes {
-            return Err(Error::too_large("received", length, self.receive_bytes));
+        if let Some(limit) = self.receive_bytes.filter(|limit| length > *limit) {
+            return Err(Error::too_large("received", length, limit));
         }
         if self.received.len() < HEAD_BYTES + length {
             return Ok(None);

@@ -14,8 +14,8 @@
 //!
 //! It never knows: what lies on a disk, who leads.
 //!
-//! [`Client`] makes one call at a time and knows what it asks for; [`Channel`] carries any number of
-//! calls as bytes, over a connection to each endpoint, for who passes on what others ask.
+//! [`Client`] makes one call at a time and knows what it asks for; [`Channel`] carries any number
+//! of calls as bytes, over a connection to each endpoint, for who passes on what others ask.
 //!
 //! Files in reading order: `client`, `watch`, `channel`, `endpoint`, `connection`, `call`, `error`.
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   clients -> api::Server -> rpc table --kv-----> cache, namespace ---.
-//!                                       --watch--> one watch for many --+-> client::Channel -> members
+//!                                       --watch--> one watch for many --+-> client -> members
 //!                                       --lease--> streams that outlive a member
 //!                                       --the rest, as bytes ----------'
 //! ```
