@@ -14,6 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::{Body, Frame, SizeHint};
 
+use crate::door::Via;
 use crate::gateway::{Lines, Upgraded};
 use crate::rpc::BoxFuture;
 
@@ -30,9 +31,9 @@ pub(crate) fn nothing() -> Incoming {
 }
 
 /// A request of plain HTTP.
-pub(crate) struct Request {
+pub struct Request {
     /// All but the body.
-    pub(crate) parts: request::Parts,
+    pub parts: request::Parts,
     /// What comes behind.
     pub(crate) body: Incoming,
     /// Where from; a unix client has no address.
@@ -46,6 +47,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Whether TLS guards it.
+    pub fn is_tls(&self) -> bool {
+        self.parts.extensions.get::<Via>().is_some_and(|via| via.is_tls)
+    }
+
     /// A request whose client is looked after by the transport.
     pub(crate) fn new(parts: request::Parts, body: Incoming, peer: Option<SocketAddr>) -> Self {
         Self { parts, body, peer, gone: None, endless: false, upgraded: None }
@@ -53,7 +59,7 @@ impl Request {
 }
 
 /// The body of an answer.
-pub(crate) enum Answer {
+pub enum Answer {
     /// All of it.
     Whole(Bytes),
     /// A stream of the gateway.
@@ -62,7 +68,7 @@ pub(crate) enum Answer {
 
 impl Answer {
     /// An answer whose body is there.
-    pub(crate) fn whole(response: Response<Bytes>) -> Response<Self> {
+    pub fn whole(response: Response<Bytes>) -> Response<Self> {
         response.map(Self::Whole)
     }
 }

@@ -19,8 +19,7 @@ use tokio::time::timeout;
 use crate::answer::{Broken, Request};
 use crate::gateway::Upgraded;
 use crate::grpc::{self, Opening};
-use crate::ops;
-use crate::service::Services;
+use crate::host::Host;
 
 /// How long a connection may take to say its first bytes, or a request its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(300);
@@ -54,8 +53,8 @@ pub(crate) struct Via {
 }
 
 /// Serves one connection until the peer closes it or `stop` is raised and its calls are done.
-pub(crate) async fn serve<IO>(
-    services: Arc<Services>,
+pub(crate) async fn serve<IO, H: Host>(
+    host: Arc<H>,
     mut io: IO,
     via: Via,
     stop: watch::Receiver<bool>,
@@ -64,10 +63,10 @@ pub(crate) async fn serve<IO>(
 {
     let Ok(Ok(said)) = timeout(HEADER_TIMEOUT, sniff(&mut io)).await else { return };
     if said.starts_with(http2::PREFACE) {
-        grpc::serve(services, io, Opening { said, via }, stop).await;
+        grpc::serve(host, io, Opening { said, via }, stop).await;
     } else {
         // Errors of a connection are the peer's business; they must not fill the log.
-        let _ = serve_h1(services, Rewound { said, io }, via, stop).await;
+        let _ = serve_h1(host, Rewound { said, io }, via, stop).await;
     }
 }
 
@@ -82,8 +81,8 @@ async fn sniff(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     Ok(said.freeze())
 }
 
-async fn serve_h1<IO>(
-    services: Arc<Services>,
+async fn serve_h1<IO, H: Host>(
+    host: Arc<H>,
     io: Rewound<IO>,
     via: Via,
     mut stop: watch::Receiver<bool>,
@@ -96,7 +95,7 @@ where
     let upgraded = Upgraded::default();
     let place = upgraded.clone();
     let handler = service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        let (services, ours) = (Arc::clone(&services), ours.clone());
+        let (host, ours) = (Arc::clone(&host), ours.clone());
         let (place, via) = (place.clone(), via.clone());
         async move {
             let (mut parts, body) = request.into_parts();
@@ -105,7 +104,7 @@ where
             let mut request = Request::new(parts, body.map_err(|_| Broken).boxed_unsync(), peer);
             request.gone = Some(Box::pin(poll_fn(move |cx| ours.poll_gone(cx))));
             request.upgraded = Some(place);
-            let response = ops::answer(&services, offer, request).await;
+            let response = host.answer(offer, request).await;
             Ok::<_, std::convert::Infallible>(response)
         }
     });

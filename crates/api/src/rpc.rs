@@ -11,32 +11,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use node::Node;
 use proto::Message as _;
 use proto::etcdserverpb::RangeRequest;
 
-use crate::error;
 use crate::metrics::RpcMetrics;
 use crate::service::Services;
 use crate::status::Status;
 use crate::trace::{Span, TraceContext};
 
 /// A boxed future that any of the runtimes may run.
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Who calls, as far as the transport knows.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Caller {
+pub struct Caller {
     /// The metadata `hasleader: true` was sent.
-    pub(crate) require_leader: bool,
+    pub require_leader: bool,
     /// The metadata `client-api-version`, or `unknown`.
-    pub(crate) api_version: Option<String>,
+    pub api_version: Option<String>,
     /// Where from; a unix client has no address.
-    pub(crate) remote: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
     /// Where it was heard; not on a unix socket.
-    pub(crate) local: Option<SocketAddr>,
+    pub local: Option<SocketAddr>,
     /// What the caller shows to say who it is.
-    pub(crate) credentials: Credentials,
+    pub credentials: Credentials,
     /// The trace that the caller says the call belongs to.
     pub(crate) trace: Option<Box<TraceContext>>,
     /// What the call is at, where it is traced.
@@ -45,26 +43,26 @@ pub(crate) struct Caller {
 
 /// What a caller shows to say who it is, unjudged.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Credentials {
+pub struct Credentials {
     /// The metadata `token`.
-    pub(crate) token: Option<Bytes>,
+    pub token: Option<Bytes>,
     /// The metadata `authorization`, which counts where there is no `token`.
-    pub(crate) authorization: Option<Bytes>,
+    pub authorization: Option<Bytes>,
     /// The common name of a client certificate that was verified.
-    pub(crate) common_name: Option<Arc<str>>,
+    pub common_name: Option<Arc<str>>,
     /// The call comes by way of a gateway (metadata `grpcgateway-accept`): the certificate, if
     /// there is one, is the gateway's.
-    pub(crate) by_gateway: bool,
+    pub by_gateway: bool,
 }
 
 /// The messages of a streaming request, one at a time.
-pub(crate) trait Requests: Send {
+pub trait Requests: Send {
     /// The next message; `None` after the client has closed its half.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>>;
 }
 
 /// The way back to the client of a stream. The peer sets the pace.
-pub(crate) trait Replies: Send {
+pub trait Replies: Send {
     /// Ready when the next [`Replies::send`] will not pile up in memory; fails when the client is
     /// gone.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>>;
@@ -73,44 +71,54 @@ pub(crate) trait Replies: Send {
 }
 
 /// Waits until the stream takes another message, then sends it.
-pub(crate) async fn send(replies: &mut dyn Replies, message: Bytes) -> Result<(), Status> {
+pub async fn send(replies: &mut dyn Replies, message: Bytes) -> Result<(), Status> {
     std::future::poll_fn(|cx| replies.poll_ready(cx)).await?;
     replies.send(message)
 }
 
 /// The next request message of a stream.
-pub(crate) async fn next(requests: &mut dyn Requests) -> Option<Result<Bytes, Status>> {
+pub async fn next(requests: &mut dyn Requests) -> Option<Result<Bytes, Status>> {
     std::future::poll_fn(|cx| requests.poll_next(cx)).await
 }
 
 /// Ends a stream whose client wants to hear of it when nobody leads.
 pub(crate) async fn while_led(
-    node: Node,
+    lost: BoxFuture<Status>,
     handler: BoxFuture<Result<(), Status>>,
 ) -> Result<(), Status> {
     tokio::select! {
         biased;
         done = handler => done,
-        () = node.leaderless() => Err(error::NO_LEADER),
+        status = lost => Err(status),
     }
 }
 
-pub(crate) type Unary = fn(Arc<Services>, Caller, Bytes) -> BoxFuture<Result<Bytes, Status>>;
-pub(crate) type Streaming =
-    fn(Arc<Services>, Caller, Box<dyn Requests>, Box<dyn Replies>) -> BoxFuture<Result<(), Status>>;
+/// A handler of a call with one message each way.
+pub type Unary<H = Services> = fn(Arc<H>, Caller, Bytes) -> BoxFuture<Result<Bytes, Status>>;
+/// A handler of a stream.
+pub type Streaming<H = Services> =
+    fn(Arc<H>, Caller, Box<dyn Requests>, Box<dyn Replies>) -> BoxFuture<Result<(), Status>>;
 
 /// How a call is made.
-#[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub enum Kind<H = Services> {
     /// One message in, one out.
-    Unary(Unary),
+    Unary(Unary<H>),
     /// One message in, many out.
-    ServerStream(Streaming),
+    ServerStream(Streaming<H>),
     /// Many in, many out.
-    Bidi(Streaming),
+    Bidi(Streaming<H>),
 }
 
-impl Kind {
+// A host need not be copied for its handlers to be.
+impl<H> Clone for Kind<H> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<H> Copy for Kind<H> {}
+
+impl<H> Kind<H> {
     /// The value of the metric label `grpc_type`.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -122,11 +130,11 @@ impl Kind {
 }
 
 /// One row of the table.
-pub(crate) struct Rpc {
+pub struct Rpc<H = Services> {
     /// The full service name, as in `etcdserverpb.KV`.
     pub(crate) service: &'static str,
     /// How it is called, and what answers.
-    pub(crate) kind: Kind,
+    pub(crate) kind: Kind<H>,
     /// Its counters.
     pub(crate) metrics: RpcMetrics,
     learners: Learners,
@@ -141,7 +149,7 @@ enum Learners {
     Serializable,
 }
 
-impl Rpc {
+impl<H> Rpc<H> {
     /// Whether a learner answers this call, and this request.
     pub(crate) fn is_for_learners(&self, request: Option<&Bytes>) -> bool {
         match self.learners {
@@ -168,13 +176,13 @@ pub(crate) fn is_shown_before_calls(service: &str) -> bool {
 }
 
 /// All rows, found by path (`/etcdserverpb.KV/Put`).
-pub(crate) struct Table {
-    rows: HashMap<String, Arc<Rpc>>,
+pub struct Table<H = Services> {
+    rows: HashMap<String, Arc<Rpc<H>>>,
 }
 
-impl Table {
+impl<H> Table<H> {
     /// The table of these rows.
-    pub(crate) fn new(rows: Vec<(&'static str, &'static str, Kind)>) -> Self {
+    pub fn new(rows: Vec<(&'static str, &'static str, Kind<H>)>) -> Self {
         let rows = rows
             .into_iter()
             .map(|(service, method, kind)| {
@@ -191,7 +199,7 @@ impl Table {
     }
 
     /// The row of a path.
-    pub(crate) fn find(&self, path: &str) -> Option<&Arc<Rpc>> {
+    pub(crate) fn find(&self, path: &str) -> Option<&Arc<Rpc<H>>> {
         self.rows.get(path)
     }
 
@@ -221,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_is_no_row_is_told_as_grpc_tells_it() {
-        let kind = Kind::Unary(|_, _, _| Box::pin(async { Ok(Bytes::new()) }));
+        let kind = Kind::<()>::Unary(|_, _, _| Box::pin(async { Ok(Bytes::new()) }));
         let table = Table::new(vec![("a.S", "M", kind)]);
         let text = |path| table.unknown(path).message;
         assert!(table.find("/a.S/M").is_some());

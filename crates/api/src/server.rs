@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::door::{self, Offer, Via};
+use crate::host::Host;
 use crate::service::Services;
 
 /// Connections that a worker has not picked up yet; more are closed at once.
@@ -30,8 +31,8 @@ pub enum ListenError {
 }
 
 /// The client side of a member: accepts connections and answers calls until it is stopped.
-pub struct Server {
-    services: Arc<Services>,
+pub struct Server<H = Services> {
+    host: Arc<H>,
     workers: Vec<Worker>,
 }
 
@@ -56,21 +57,21 @@ enum Task {
     Serve { connection: Connection, door: Door },
 }
 
-impl Server {
+impl<H: Host> Server<H> {
     /// Starts `threads` runtimes. When the server is stopped, calls under way get `grace` to end.
-    pub fn start(services: &Arc<Services>, threads: usize, grace: Duration) -> io::Result<Self> {
+    pub fn start(host: &Arc<H>, threads: usize, grace: Duration) -> io::Result<Self> {
         let mut workers = Vec::new();
         for number in 0..threads.max(1) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (inbox, tasks) = mpsc::channel(INBOX_CONNECTIONS);
-            let (services, stopped) = (Arc::clone(services), services.stop.subscribe());
+            let (ours, stopped) = (Arc::clone(host), host.stop().subscribe());
             let handle = runtime.handle().clone();
             let thread = std::thread::Builder::new()
                 .name(format!("api-{number}"))
-                .spawn(move || runtime.block_on(work(services, tasks, stopped, grace)))?;
+                .spawn(move || runtime.block_on(work(ours, tasks, stopped, grace)))?;
             workers.push(Worker { inbox, runtime: handle, thread });
         }
-        Ok(Self { services: Arc::clone(services), workers })
+        Ok(Self { host: Arc::clone(host), workers })
     }
 
     /// Serves what `offer` says to whoever connects. The answer is where the socket really
@@ -97,7 +98,7 @@ impl Server {
     /// Takes no more connections, ends streams, lets other calls end within the grace, and joins
     /// the threads.
     pub fn stop(self) {
-        self.services.stop.send_replace(true);
+        self.host.stop().send_replace(true);
         for worker in self.workers {
             drop(worker.inbox);
             worker.thread.join().expect("a panicking worker has ended the process");
@@ -105,8 +106,8 @@ impl Server {
     }
 }
 
-async fn work(
-    services: Arc<Services>,
+async fn work<H: Host>(
+    host: Arc<H>,
     mut tasks: mpsc::Receiver<Task>,
     mut stop: watch::Receiver<bool>,
     grace: Duration,
@@ -118,7 +119,7 @@ async fn work(
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some(task) = tasks.recv() => {
-                start(&services, &mut running, task, &stopped);
+                start(&host, &mut running, task, &stopped);
             }
             Some(_) = running.join_next(), if !running.is_empty() => {}
         }
@@ -128,8 +129,8 @@ async fn work(
     let _ = tokio::time::timeout(grace, all_end).await;
 }
 
-fn start(
-    services: &Arc<Services>,
+fn start<H: Host>(
+    host: &Arc<H>,
     running: &mut JoinSet<()>,
     task: Task,
     stop: &watch::Receiver<bool>,
@@ -142,7 +143,7 @@ fn start(
             let Connection { stream, peer, permit } = connection;
             let Ok(stream) = stream.onto_current_runtime() else { return };
             let local = stream.local_address();
-            let (services, mut stop) = (Arc::clone(services), stop.clone());
+            let (host, mut stop) = (Arc::clone(host), stop.clone());
             running.spawn(async move {
                 let secured = tokio::select! {
                     biased;
@@ -151,7 +152,7 @@ fn start(
                 };
                 if let Some(Secured { stream, is_tls, common_name }) = secured {
                     let via = Via { peer, local, is_tls, common_name, offer: door.offer };
-                    door::serve(services, stream, via, stop).await;
+                    door::serve(host, stream, via, stop).await;
                 }
                 drop(permit);
             });

@@ -9,7 +9,7 @@ use std::fmt;
 /// gRPC's status codes, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Code {
+pub enum Code {
     /// Done.
     Ok = 0,
     /// The caller gave up.
@@ -48,7 +48,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All codes, at the index of their number.
-    pub(crate) const ALL: [Self; 17] = [
+    pub const ALL: [Self; 17] = [
         Self::Ok,
         Self::Canceled,
         Self::Unknown,
@@ -69,7 +69,7 @@ impl Code {
     ];
 
     /// The name that etcd's metrics carry.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ok => "OK",
             Self::Canceled => "Canceled",
@@ -94,16 +94,16 @@ impl Code {
 
 /// A refusal: code and text, as the client sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Status {
+pub struct Status {
     /// The gRPC code.
-    pub(crate) code: Code,
+    pub code: Code,
     /// The text that clients match on.
-    pub(crate) message: Cow<'static, str>,
+    pub message: Cow<'static, str>,
 }
 
 impl Status {
     /// A status of this code and text.
-    pub(crate) fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into() }
     }
 }

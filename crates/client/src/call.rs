@@ -1,5 +1,7 @@
 //! One call: messages out, messages in, and how it ended.
 
+use std::sync::Arc;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
@@ -15,10 +17,14 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// A call that is under way; who drops it gives it up.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub struct Call {
     body: SendStream<Bytes>,
     reply: Reply,
     received: BytesMut,
+    /// The largest message that is taken, where somebody has said it.
+    receive_bytes: Option<usize>,
+    /// Counts the call among those of its connection.
+    _under_way: Arc<()>,
 }
 
 /// What has come of the reply.
@@ -30,8 +36,33 @@ enum Reply {
 }
 
 impl Call {
-    pub(crate) fn new(reply: ResponseFuture, body: SendStream<Bytes>) -> Call {
-        Call { body, reply: Reply::Awaited(reply), received: BytesMut::new() }
+    pub(crate) fn new(reply: ResponseFuture, body: SendStream<Bytes>, under_way: Arc<()>) -> Call {
+        Call {
+            body,
+            reply: Reply::Awaited(reply),
+            received: BytesMut::new(),
+            receive_bytes: None,
+            _under_way: under_way,
+        }
+    }
+
+    /// Refuses messages that are larger.
+    pub(crate) fn limit(&mut self, receive_bytes: usize) {
+        self.receive_bytes = Some(receive_bytes);
+    }
+
+    /// Sends a message that is encoded already, perhaps the last one.
+    pub fn send_bytes(&mut self, message: &[u8], last: bool) -> Result<(), Error> {
+        let mut frame = BytesMut::with_capacity(HEAD_BYTES + message.len());
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.len()).map_err(Error::lost)?);
+        frame.put(message);
+        self.body.send_data(frame.freeze(), last).map_err(Error::lost)
+    }
+
+    /// Says that no more messages come.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.body.send_data(Bytes::new(), true).map_err(Error::lost)
     }
 
     /// Sends a message, perhaps the last one.
@@ -54,11 +85,30 @@ impl Call {
         }
     }
 
+    /// The one message of a reply that has one, as it came.
+    pub async fn only_bytes(&mut self) -> Result<Bytes, Error> {
+        let message = self.next_bytes().await?;
+        let message = message.ok_or_else(|| Error::lost("an OK without a message"))?;
+        match self.next_bytes().await? {
+            None => Ok(message),
+            Some(_) => Err(Error::lost("one message too many")),
+        }
+    }
+
     /// The next message; `None` when the call has ended well.
     pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Error> {
+        match self.next_bytes().await? {
+            Some(message) => M::decode(message).map(Some).map_err(Error::lost),
+            None => Ok(None),
+        }
+    }
+
+    /// The next message as it came; `None` when the call has ended well. Nothing is lost when the
+    /// future is dropped.
+    pub async fn next_bytes(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             if let Some(message) = self.take_message()? {
-                return M::decode(message).map(Some).map_err(Error::lost);
+                return Ok(Some(message));
             }
             match &mut self.reply {
                 Reply::Ended => return Ok(None),
@@ -99,8 +149,11 @@ impl Call {
             return Ok(None);
         };
         let length = u32::from_be_bytes(length) as usize;
-        if flag != 0 || length > MESSAGE_BYTES_MAX {
+        if flag != 0 || (self.receive_bytes.is_none() && length > MESSAGE_BYTES_MAX) {
             return Err(Error::lost("a message that nobody asked for so"));
+        }
+        if let Some(limit) = self.receive_bytes.filter(|limit| length > *limit) {
+            return Err(Error::too_large("received", length, limit));
         }
         if self.received.len() < HEAD_BYTES + length {
             return Ok(None);

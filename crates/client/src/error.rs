@@ -76,7 +76,15 @@ impl Error {
     /// What a cluster says that knows no users.
     pub(crate) const NO_USERS: &'static str = "etcdserver: authentication is not enabled";
     /// gRPC's code for a server that cannot answer now.
-    const UNAVAILABLE: u32 = 14;
+    pub(crate) const UNAVAILABLE: u32 = 14;
+    const RESOURCE_EXHAUSTED: u32 = 8;
+
+    /// A message beyond the limit, in gRPC's words.
+    pub(crate) fn too_large(way: &str, bytes: usize, limit: usize) -> Self {
+        let way = if way == "received" { "received" } else { "trying to send" };
+        let message = format!("grpc: {way} message larger than max ({bytes} vs. {limit})");
+        Error::Status { code: Error::RESOURCE_EXHAUSTED, message }
+    }
 
     pub(crate) fn lost(what: impl std::fmt::Display) -> Self {
         Error::Lost(what.to_string())

@@ -1,4 +1,4 @@
-//! Speak to a cluster as its clients do: gRPC, over HTTP/2 without TLS.
+//! Speak to a cluster as its clients do: gRPC, over HTTP/2 with and without TLS.
 //!
 //! ```text
 //!   Client --one of the endpoints--> connection --> call --> reply
@@ -14,9 +14,13 @@
 //!
 //! It never knows: what lies on a disk, who leads.
 //!
-//! Files in reading order: `client`, `watch`, `endpoint`, `connection`, `call`, `error`.
+//! [`Client`] makes one call at a time and knows what it asks for; [`Channel`] carries any number
+//! of calls as bytes, over a connection to each endpoint, for who passes on what others ask.
+//!
+//! Files in reading order: `client`, `watch`, `channel`, `endpoint`, `connection`, `call`, `error`.
 
 mod call;
+mod channel;
 mod client;
 mod connection;
 mod endpoint;
@@ -25,6 +29,9 @@ mod error;
 mod tests;
 mod watch;
 
+pub use call::Call;
+pub use channel::{Channel, ChannelOptions, Repeat};
 pub use client::{Client, Options, Tls, User};
+pub use connection::Metadata;
 pub use error::Error;
 pub use watch::Watch;

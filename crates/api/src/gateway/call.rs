@@ -14,6 +14,7 @@ use super::values::Values;
 use super::{metadata, reply};
 use crate::answer::{Answer, Request};
 use crate::door::Via;
+use crate::host::Host as _;
 use crate::rpc::{Caller, Kind, Rpc, Unary};
 use crate::service::Services;
 use crate::status::{Code, Status};

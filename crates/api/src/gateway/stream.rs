@@ -17,6 +17,7 @@ use super::reply;
 use super::values::Values;
 use crate::answer::Answer;
 use crate::error;
+use crate::host::Host as _;
 use crate::metrics::RpcMetrics;
 use crate::rpc::{BoxFuture, Caller, Replies, Requests, Rpc, Streaming, while_led};
 use crate::service::Services;
@@ -62,7 +63,7 @@ pub(super) async fn open(
     let led = caller.require_leader;
     let mut handler = handler(Arc::clone(services), caller, Box::new(requests), Box::new(replies));
     if led {
-        handler = Box::pin(while_led(services.node.clone(), handler));
+        handler = Box::pin(while_led(services.leaderless(), handler));
     }
     let mut stop = services.stop.subscribe();
     let mut lines = Lines {
@@ -92,7 +93,7 @@ pub(super) async fn open(
 }
 
 /// A stream as the lines of its answer. It goes on when it is polled, and ends when it is dropped.
-pub(crate) struct Lines {
+pub struct Lines {
     running: Option<Running>,
     sent: Arc<Mutex<Sent>>,
     /// Messages that were sent, in front of the lines.

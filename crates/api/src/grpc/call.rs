@@ -13,14 +13,14 @@ use crate::door::Offer;
 use crate::grpc::message::Body;
 use crate::grpc::metadata::{self, Metadata};
 use crate::grpc::stream::Mailbox;
+use crate::host::Host;
 use crate::rpc::{BoxFuture, Caller, Rpc};
-use crate::service::Services;
 use crate::status::{Code, Status};
 
 /// A call under way.
-pub(super) struct Call {
+pub(super) struct Call<H> {
     /// Its row; plain HTTP has none.
-    pub(super) rpc: Option<Arc<Rpc>>,
+    pub(super) rpc: Option<Arc<Rpc<H>>>,
     pub(super) deadline: Option<Instant>,
     pub(super) body: Body,
     pub(super) work: Work,
@@ -53,7 +53,7 @@ impl Held {
     }
 }
 
-impl Call {
+impl<H> Call<H> {
     pub(super) fn plain(
         answer: BoxFuture<Response<Answer>>,
         upload: Arc<Upload>,
@@ -65,11 +65,11 @@ impl Call {
 }
 
 /// What a request asks for.
-pub(super) enum Asked {
+pub(super) enum Asked<H> {
     /// Something of the operator's.
     Plain,
     /// A call of the table.
-    Call(Arc<Rpc>, Metadata),
+    Call(Arc<Rpc<H>>, Metadata),
     /// Nothing that is there.
     Refused(Refusal),
 }
@@ -88,12 +88,12 @@ impl From<Status> for Refusal {
 
 /// Tells calls from other requests, as grpc-go does and with its texts; what is no call and names
 /// no row is left to the operator's HTTP.
-pub(super) fn asked(services: &Services, offer: Offer, head: &Head) -> Asked {
+pub(super) fn asked<H: Host>(host: &H, offer: Offer, head: &Head) -> Asked<H> {
     if !matches!(offer, Offer::Everything | Offer::Grpc) {
         return Asked::Plain;
     }
     let path = String::from_utf8_lossy(&head.path);
-    let found = services.table.find(&path);
+    let found = host.table().find(&path);
     let kind = head.field("content-type").map_or(&[][..], |kind| &kind[..]);
     if !metadata::is_grpc(kind) {
         if found.is_none() && offer == Offer::Everything {
@@ -117,11 +117,11 @@ pub(super) fn asked(services: &Services, offer: Offer, head: &Head) -> Asked {
     }
     match found {
         Some(rpc) => Asked::Call(Arc::clone(rpc), metadata),
-        None => refused("200", services.table.unknown(&path)),
+        None => refused("200", host.table().unknown(&path)),
     }
 }
 
-fn refused(http_status: &'static str, status: Status) -> Asked {
+fn refused<H>(http_status: &'static str, status: Status) -> Asked<H> {
     Asked::Refused(Refusal { http_status, status })
 }
 

@@ -27,8 +27,8 @@ use crate::grpc::message::{Body, prefix};
 use crate::grpc::metadata::Metadata;
 use crate::grpc::plain;
 use crate::grpc::stream::{Mailbox, StreamReplies, StreamRequests};
+use crate::host::Host;
 use crate::rpc::{BoxFuture, Caller, Kind, Rpc, Streaming, while_led};
-use crate::service::Services;
 use crate::status::{Code, Status};
 
 /// What one read may bring.
@@ -64,15 +64,15 @@ pub(crate) struct Opening {
 
 /// Serves one HTTP/2 connection until the peer closes it, or `stop` is raised and its calls are
 /// done.
-pub(crate) async fn serve<IO>(
-    services: Arc<Services>,
+pub(crate) async fn serve<IO, H: Host>(
+    host: Arc<H>,
     io: IO,
     opening: Opening,
     stop: watch::Receiver<bool>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut serving = Loop::new(services, io, opening, stop);
+    let mut serving = Loop::new(host, io, opening, stop);
     // The loop shares itself out; a budget per task would only make it poll in vain.
     let end = tokio::task::unconstrained(poll_fn(|cx| serving.poll(cx))).await;
     serving.abandon();
@@ -97,14 +97,14 @@ enum End {
     Gone,
 }
 
-struct Loop<IO> {
+struct Loop<IO, H> {
     io: IO,
-    services: Arc<Services>,
+    host: Arc<H>,
     via: Via,
     http2: Connection,
     /// Bytes of a frame that is not whole, or more while the output is too long to go on.
     unread: Vec<u8>,
-    calls: Calls<Call>,
+    calls: Calls<Call<H>>,
     woken: Arc<Woken>,
     watchman: Watchman,
     /// When calls run out of time, with their slots.
@@ -127,17 +127,12 @@ struct Timer {
     at: Option<Instant>,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
-    fn new(
-        services: Arc<Services>,
-        io: IO,
-        opening: Opening,
-        mut stop: watch::Receiver<bool>,
-    ) -> Self {
+impl<IO: AsyncRead + AsyncWrite + Unpin, H: Host> Loop<IO, H> {
+    fn new(host: Arc<H>, io: IO, opening: Opening, mut stop: watch::Receiver<bool>) -> Self {
         let now = Instant::now();
         let woken = Arc::new(Woken::default());
         let http2 = Connection::new(Config {
-            concurrent_streams: services.limits.concurrent_streams,
+            concurrent_streams: host.concurrent_streams(),
             ..Config::default()
         });
         let turn = Turn::new(&woken, TIMER);
@@ -147,8 +142,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Loop<IO> {
         });
         let mut serving = Self {
             io,
-            watchman: Watchman::new(services.limits.keepalive, now),
-            services,
+            watchman: Watchman::new(host.keepalive(), now),
+            host,
             via: opening.via,
             http2,
             unread: opening.said.to_vec(),
@@ -389,18 +384,18 @@ fn write_once(
 }
 
 // Calls: from their head to their trailers.
-impl<IO> Loop<IO> {
+impl<IO, H: Host> Loop<IO, H> {
     fn begin(&mut self, key: StreamKey, end: bool) {
-        match call::asked(&self.services, self.via.offer, self.http2.head()) {
+        match call::asked(&*self.host, self.via.offer, self.http2.head()) {
             Asked::Plain => {
                 let head_only = self.http2.head().method == "HEAD";
-                let services = Arc::clone(&self.services);
+                let host = Arc::clone(&self.host);
                 let upload = Arc::new(Upload::default());
                 if end {
                     upload.end();
                 }
                 let head = self.http2.head();
-                let answer = plain::answer(services, &self.via, head, upload.reader());
+                let answer = plain::answer(host, &self.via, head, upload.reader());
                 self.calls.insert(key, Call::plain(answer, upload, head_only));
                 self.poll_call(key);
             }
@@ -414,18 +409,18 @@ impl<IO> Loop<IO> {
         }
     }
 
-    fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc>, metadata: Metadata) {
+    fn begin_call(&mut self, key: StreamKey, rpc: Arc<Rpc<H>>, metadata: Metadata) {
         let Metadata { mut caller, timeout, encoding } = metadata;
         caller.remote = self.via.peer;
         caller.local = self.via.local;
         caller.credentials.common_name = self.via.common_name.clone();
         rpc.metrics.started();
-        let body = Body::new(self.services.limits.message_bytes(), encoding);
+        let body = Body::new(self.host.message_bytes(), encoding);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let work = match rpc.kind {
             Kind::Unary(_) => Work::Reading(caller),
             Kind::ServerStream(handler) | Kind::Bidi(handler) => {
-                if let Err(status) = self.services.admit(&caller, &rpc, None) {
+                if let Err(status) = self.host.admit(&caller, &rpc, None) {
                     rpc.metrics.handled(status.code);
                     return self.refuse(key, status.into());
                 }
@@ -447,16 +442,16 @@ impl<IO> Loop<IO> {
         }
     }
 
-    fn stream(&self, rpc: &Rpc, handler: Streaming, caller: Caller) -> Work {
+    fn stream(&self, rpc: &Rpc<H>, handler: Streaming<H>, caller: Caller) -> Work {
         let mailbox = Arc::new(Mailbox::default());
         let metrics = rpc.metrics.clone();
         let requests = Box::new(StreamRequests { mailbox: Arc::clone(&mailbox), metrics });
         let metrics = rpc.metrics.clone();
         let replies = Box::new(StreamReplies { mailbox: Arc::clone(&mailbox), metrics });
         let require_leader = caller.require_leader;
-        let mut handler = handler(Arc::clone(&self.services), caller, requests, replies);
+        let mut handler = handler(Arc::clone(&self.host), caller, requests, replies);
         if require_leader {
-            handler = Box::pin(while_led(self.services.node.clone(), handler));
+            handler = Box::pin(while_led(self.host.leaderless(), handler));
         }
         Work::Stream { handler, mailbox, held: 0 }
     }
@@ -511,11 +506,11 @@ impl<IO> Loop<IO> {
         rpc.metrics.received(message.len());
         let Work::Reading(caller) = &mut call.work else { return };
         let caller = std::mem::take(caller);
-        if let Err(status) = self.services.admit(&caller, rpc, Some(&message)) {
+        if let Err(status) = self.host.admit(&caller, rpc, Some(&message)) {
             return self.end_call(key, status);
         }
         if let Kind::Unary(handler) = rpc.kind {
-            call.work = Work::Unary(handler(Arc::clone(&self.services), caller, message));
+            call.work = Work::Unary(handler(Arc::clone(&self.host), caller, message));
             self.poll_call(key);
         }
     }
@@ -648,7 +643,7 @@ impl<IO> Loop<IO> {
         }
     }
 
-    fn forget(&mut self, key: StreamKey) -> Option<Call> {
+    fn forget(&mut self, key: StreamKey) -> Option<Call<H>> {
         let call = self.calls.remove(key)?;
         if let Some(deadline) = call.deadline {
             self.deadlines.remove(&(deadline, key.slot()));

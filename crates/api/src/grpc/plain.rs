@@ -8,13 +8,12 @@ use http2::Head;
 
 use crate::answer::{self, Answer, Incoming};
 use crate::door::Via;
-use crate::ops;
+use crate::host::Host;
 use crate::rpc::BoxFuture;
-use crate::service::Services;
 
 /// Answers such a request. What cannot be one is answered with 400.
-pub(super) fn answer(
-    services: Arc<Services>,
+pub(super) fn answer<H: Host>(
+    host: Arc<H>,
     via: &Via,
     head: &Head,
     body: Incoming,
@@ -25,7 +24,7 @@ pub(super) fn answer(
     let (offer, peer) = (via.offer, via.peer);
     parts.extensions.insert(via.clone());
     let request = answer::Request::new(parts, body, peer);
-    Box::pin(async move { ops::answer(&services, offer, request).await })
+    host.answer(offer, request)
 }
 
 fn parts(head: &Head) -> Option<request::Parts> {

@@ -16,6 +16,8 @@ use http::header::{ALLOW, CONTENT_TYPE, ORIGIN};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 pub use access::Access;
+pub use metrics::page as metrics_page;
+pub use pprof::answer as pprof_page;
 
 use crate::answer::{Answer, Request};
 use crate::door::Offer;
@@ -126,13 +128,13 @@ fn not_found() -> Response<Bytes> {
 }
 
 /// A plain text answer that browsers must not take for anything else.
-pub(crate) fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
+pub fn error(code: StatusCode, text: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = typed(code, TEXT, text);
     response.headers_mut().insert(NOSNIFF, HeaderValue::from_static("nosniff"));
     response
 }
 
-fn typed(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
+pub fn typed(code: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     *response.status_mut() = code;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));

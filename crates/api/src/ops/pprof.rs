@@ -16,7 +16,7 @@ const PROFILES: [&str; 8] =
     ["allocs", "block", "heap", "mutex", "profile", "symbol", "threadcreate", "trace"];
 
 /// The answer to a path behind `/debug/pprof/`; `None` where etcd knows none either.
-pub(super) fn answer(path: &str, query: &str) -> Option<Response<Bytes>> {
+pub fn answer(path: &str, query: &str) -> Option<Response<Bytes>> {
     Some(match path {
         "" => typed(StatusCode::OK, TEXT, INDEX),
         "cmdline" => {

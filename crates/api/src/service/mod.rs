@@ -16,13 +16,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use node::Node;
 use proto::Message;
 
+use crate::answer::{Answer, Request};
 use crate::audit::Audit;
 use crate::auth::Auth;
+use crate::door::Offer;
+use crate::host::Host;
 use crate::ops::Access;
-use crate::rpc::{Caller, Kind, Rpc, Table};
+use crate::rpc::{BoxFuture, Caller, Kind, Rpc, Table};
 use crate::stats::Watched;
 use crate::status::{Code, Status};
 use crate::trace::Tracer;
@@ -134,15 +138,30 @@ impl Services {
     pub fn announce(&self) {
         health::serve(self);
     }
+}
 
-    /// What is checked of every call before its handler runs; the request is there where it is a
-    /// single one.
-    pub(crate) fn admit(
-        &self,
-        caller: &Caller,
-        rpc: &Rpc,
-        request: Option<&Bytes>,
-    ) -> Result<(), Status> {
+impl Host for Services {
+    fn table(&self) -> &Table {
+        &self.table
+    }
+
+    fn message_bytes(&self) -> usize {
+        self.limits.message_bytes()
+    }
+
+    fn concurrent_streams(&self) -> u32 {
+        self.limits.concurrent_streams
+    }
+
+    fn keepalive(&self) -> Keepalive {
+        self.limits.keepalive
+    }
+
+    fn stop(&self) -> &tokio::sync::watch::Sender<bool> {
+        &self.stop
+    }
+
+    fn admit(&self, caller: &Caller, rpc: &Rpc, request: Option<&Bytes>) -> Result<(), Status> {
         if self.node.is_learner() && !rpc.is_for_learners(request) {
             return Err(error::NOT_FOR_LEARNERS);
         }
@@ -152,6 +171,18 @@ impl Services {
             return Err(error::NO_LEADER);
         }
         Ok(())
+    }
+
+    fn leaderless(&self) -> BoxFuture<Status> {
+        let node = self.node.clone();
+        Box::pin(async move {
+            node.leaderless().await;
+            error::NO_LEADER
+        })
+    }
+
+    fn answer(self: Arc<Self>, offer: Offer, request: Request) -> BoxFuture<Response<Answer>> {
+        Box::pin(async move { ops::answer(&self, offer, request).await })
     }
 }
 
