@@ -1,11 +1,12 @@
-//! `gateway start`: its words, and that it forwards.
+//! `gateway start` and `grpc-proxy start`: their words, and that the first one forwards; what the
+//! other one does is in `grpc_proxy`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Member, Scratch, Server};
+use e2e::{Member, Proxy, Scratch, Server};
 
 const WRONG: [&[&str]; 14] = [
     &[],
@@ -40,47 +41,14 @@ fn it_says_what_etcd_says() {
     }
 }
 
-/// A proxy that ends with the value.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Proxy {
-    fn start(server: &Server, endpoints: &str) -> Self {
-        // Free for as long as nobody else asks.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut child = Command::new(&server.path)
-            .args(["gateway", "start", "--retry-delay=100ms"])
-            .arg(format!("--listen-addr={address}"))
-            .arg(format!("--endpoints={endpoints}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = log.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ready to proxy client requests")), "{address}");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-
-    fn version(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.contains("etcdserver").then_some(answer)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // One that cannot be killed is gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a member answers through the proxy, if there is one.
+fn version(proxy: &Proxy) -> Option<String> {
+    let mut stream = TcpStream::connect(proxy.address()).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.contains("etcdserver").then_some(answer)
 }
 
 #[test]
@@ -91,17 +59,17 @@ fn it_forwards_to_whoever_is_there() {
         .each_ref()
         .map(|scratch| Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap());
     let [first, second] = members.each_ref().map(Member::endpoint);
-    let proxy = Proxy::start(&pintle, &format!("http://{first},{second}"));
+    let proxy = Proxy::gateway(&pintle, &format!("http://{first},{second}")).unwrap();
     for _ in 0..4 {
-        assert!(proxy.version().is_some());
+        assert!(version(&proxy).is_some());
     }
     members[0].kill().unwrap();
     for _ in 0..4 {
-        assert!(proxy.version().is_some());
+        assert!(version(&proxy).is_some());
     }
     members[1].kill().unwrap();
-    assert_eq!(proxy.version(), None);
+    assert_eq!(version(&proxy), None);
     members[0].restart(&pintle).unwrap();
-    let back = e2e::until(Duration::from_secs(20), || proxy.version());
+    let back = e2e::until(Duration::from_secs(20), || version(&proxy));
     assert!(back.is_some(), "it has not looked again");
 }
