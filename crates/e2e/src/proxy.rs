@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 
+use crate::member;
 use crate::programs::Server;
 use crate::scratch::Scratch;
 use crate::{ports, wait};
@@ -81,6 +83,24 @@ impl Proxy {
         self.address
     }
 
+    /// GET by HTTP/1.1: status code and body.
+    pub fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        member::get(self.address, path)
+    }
+
+    /// One of its own metrics.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let (_, page) = self.get("/proxy/metrics").ok()?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let ended = wait::until(PATIENCE, || self.child.try_wait().ok().flatten());
+        ended.with_context(|| format!("it does not end: {}", self.log()))
+    }
+
     /// All that it has said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.path().join("log")).unwrap_or_default()
@@ -89,10 +109,5 @@ impl Proxy {
     /// Whether it has ended by itself.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
-    }
-
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }

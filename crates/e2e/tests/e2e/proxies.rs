@@ -25,19 +25,48 @@ const WRONG: [&[&str]; 14] = [
     &["start", "--listen-addr=127.0.0.1:99999"],
 ];
 
+const WRONG_GRPC: [&[&str]; 24] = [
+    &[],
+    &["-h"],
+    &["nonsense"],
+    &["--debug=true", "start", "--help"],
+    &["start", "--x"],
+    &["start", "-x"],
+    &["start", "--listen-addr"],
+    &["start", "--resolver-ttl=x"],
+    &["start", "--resolver-ttl=99999999999999999999"],
+    &["start", "--max-concurrent-streams=4294967296"],
+    &["start", "--self-signed-cert-validity=-1"],
+    &["start", "--endpoints-auto-sync-interval=1"],
+    &["start", "--auto-tls=x"],
+    &["start", "--resolver-prefix=p"],
+    &["start", "--resolver-ttl=1"],
+    &["start", "--resolver-prefix=p", "--resolver-ttl=1", "--advertise-client-url="],
+    &["start", "--auto-tls", "--self-signed-cert-validity=0"],
+    &["start", "--tls-min-version=TLS1.1"],
+    &["start", "--tls-max-version=x"],
+    &["start", "--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+    &["start", "--tls-min-version=TLS1.3", "--listen-cipher-suites=TLS_AES_128_GCM_SHA256"],
+    &["start", "--listen-addr=nonsense"],
+    &["start", "--listen-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"],
+    &["start", "--listen-addr=127.0.0.1:0", "--max-send-bytes=2", "--max-recv-bytes=1"],
+];
+
 #[test]
-fn it_says_what_etcd_says() {
+fn they_say_what_etcd_says() {
     let Some((pintle, etcd)) = Server::both() else { return };
-    for arguments in WRONG {
+    let gateway = WRONG.iter().map(|arguments| ("gateway", arguments));
+    let all = gateway.chain(WRONG_GRPC.iter().map(|arguments| ("grpc-proxy", arguments)));
+    for (command, arguments) in all {
         let [ours, theirs] = [&pintle, &etcd].map(|server| {
-            let command = Command::new(&server.path).arg("gateway").args(arguments).output();
-            let output = command.unwrap();
+            let output = Command::new(&server.path).arg(command).args(*arguments).output();
+            let output = output.unwrap();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let log = text(&output.stderr);
             let told: Vec<_> = log.lines().filter(|line| !line.starts_with('{')).collect();
             (output.status.code(), text(&output.stdout), told.join("\n"))
         });
-        assert_eq!(ours, theirs, "{arguments:?}");
+        assert_eq!(ours, theirs, "{command} {arguments:?}");
     }
 }
 
