@@ -1,5 +1,6 @@
 //! Against servers that say what each test wants of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -13,7 +14,7 @@ use proto::mvccpb::{Event, KeyValue};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::{Client, Error, Options, User};
+use crate::{Channel, ChannelOptions, Client, Error, Metadata, Options, Repeat, User};
 
 const NO_USERS: &str = Error::NO_USERS;
 
@@ -303,4 +304,97 @@ async fn what_is_no_grpc_is_no_answer() {
         drop(client);
         server.abort();
     }
+}
+
+const PUT: &str = "/etcdserverpb.KV/Put";
+
+fn channel(endpoints: &[String]) -> Channel {
+    let options = ChannelOptions {
+        endpoints: endpoints.to_vec(),
+        dial_timeout: Duration::from_secs(20),
+        keepalive_time: Duration::ZERO,
+        keepalive_timeout: Duration::from_secs(20),
+        ping_idle: false,
+        tls: crate::Tls::default(),
+        send_bytes: 1000,
+        receive_bytes: 1000,
+    };
+    Channel::new(options).expect("endpoints")
+}
+
+/// A server that counts calls and does not answer the first ones: it breaks the connection.
+async fn breaks(first: usize) -> (String, std::sync::Arc<AtomicUsize>, JoinHandle<()>) {
+    let (listener, address) = bound().await;
+    let counted = std::sync::Arc::new(AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&counted);
+    let server = tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(mut connection) = h2::server::handshake(socket).await else { continue };
+            while let Some(Ok((_, respond))) = connection.accept().await {
+                if count.fetch_add(1, Ordering::SeqCst) < first {
+                    break;
+                }
+                reply(respond, said(&range_of("v")));
+            }
+        }
+    });
+    (address, counted, server)
+}
+
+#[tokio::test]
+async fn what_may_have_been_done_is_not_asked_for_again() {
+    let (address, counted, server) = breaks(1).await;
+    let channel = channel(&[address]);
+    let nobody = Metadata::default();
+    let lost = channel.unary(PUT, &nobody, b"", Repeat::Unsent).await;
+    assert!(matches!(lost, Err(Error::Lost(_))), "{lost:?}");
+    assert_eq!(counted.load(Ordering::SeqCst), 1);
+    // But what comes behind it finds the way.
+    channel.unary(PUT, &nobody, b"", Repeat::Unsent).await.expect("an answer");
+    assert_eq!(counted.load(Ordering::SeqCst), 2);
+    server.abort();
+}
+
+#[tokio::test]
+async fn what_changes_nothing_is_asked_until_somebody_answers() {
+    let (address, counted, server) = breaks(3).await;
+    let channel = channel(&[address]);
+    let nobody = Metadata::default();
+    channel.unary(PUT, &nobody, b"", Repeat::Always).await.expect("an answer");
+    assert_eq!(counted.load(Ordering::SeqCst), 4);
+    server.abort();
+}
+
+#[tokio::test]
+async fn endpoints_have_their_turn_and_those_that_are_not_there_are_passed_over() {
+    let (gone, nowhere) = bound().await;
+    drop(gone);
+    let (one, other) = (breaks(0).await, breaks(0).await);
+    let channel = channel(&[nowhere.clone(), one.0.clone(), other.0.clone()]);
+    let nobody = Metadata::default();
+    // The first ones wait for whoever is there first.
+    for _ in 0..20 {
+        channel.unary(PUT, &nobody, b"", Repeat::Unsent).await.expect("an answer");
+    }
+    let counts = [&one.1, &other.1].map(|count| count.load(Ordering::SeqCst));
+    assert!(counts.iter().all(|count| *count >= 5), "{counts:?}");
+    assert!(!channel.set_endpoints(&[nowhere, one.0.clone(), other.0]).expect("endpoints"));
+    assert!(channel.set_endpoints(&[one.0]).expect("endpoints"));
+    let before = other.1.load(Ordering::SeqCst);
+    channel.unary(PUT, &nobody, b"", Repeat::Unsent).await.expect("an answer");
+    assert_eq!(other.1.load(Ordering::SeqCst), before);
+    assert!(channel.set_endpoints(&[]).is_err());
+    one.2.abort();
+    other.2.abort();
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_not_sent() {
+    let (address, counted, server) = breaks(0).await;
+    let channel = channel(&[address]);
+    let large = vec![0; 1001];
+    let refused = channel.unary(PUT, &Metadata::default(), &large, Repeat::Always).await;
+    assert!(matches!(refused, Err(Error::Status { code: 8, .. })), "{refused:?}");
+    assert_eq!(counted.load(Ordering::SeqCst), 0);
+    server.abort();
 }

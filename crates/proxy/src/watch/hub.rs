@@ -42,6 +42,12 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
+    /// Who it is for members when it watches together with others: each of them looks after itself
+    /// whether there is a leader.
+    fn shared_metadata(&self) -> Metadata {
+        Metadata { require_leader: false, ..self.metadata.clone() }
+    }
+
     fn is(&self, inbox: &Arc<Inbox>, watch_id: i64) -> bool {
         self.watch_id == watch_id && Arc::ptr_eq(&self.inbox, inbox)
     }
@@ -82,6 +88,8 @@ fn revision_of(event: &Event) -> i64 {
 #[derive(Debug)]
 struct Broadcast {
     id: u64,
+    /// For whom members take it.
+    metadata: Metadata,
     /// The first revision that it has not told of.
     next_revision: i64,
     /// Whether a member has said that it watches.
@@ -143,12 +151,14 @@ impl Hub {
             groups.show();
             return;
         }
-        let metadata = Metadata { require_leader: false, ..watcher.metadata.clone() };
+        let metadata = watcher.shared_metadata();
         groups.last_id += 1;
         let id = groups.last_id;
-        let task = self.runtime.spawn(run(Arc::clone(self), keys.clone(), id, wanted, metadata));
+        let run = run(Arc::clone(self), keys.clone(), id, wanted, metadata.clone());
+        let task = self.runtime.spawn(run);
         let broadcast = Broadcast {
             id,
+            metadata,
             next_revision: wanted,
             started: false,
             watchers: vec![watcher],
@@ -221,13 +231,15 @@ fn merge(group: &mut [Broadcast], at: usize) -> bool {
 }
 
 impl Broadcast {
-    /// Tells everybody that it is over, but for those who never wanted what is gone: they are
-    /// given back.
+    /// Tells those whom it concerns that it is over. Whoever never wanted what is gone, or is
+    /// somebody else than who was refused, is given back.
     fn cancel(&mut self, response: &WatchResponse) -> Vec<Watcher> {
         let compacted = response.compact_revision;
         let watchers = std::mem::take(&mut self.watchers).into_iter();
-        let (again, over): (Vec<_>, Vec<_>) =
-            watchers.partition(|watcher| compacted != 0 && watcher.next_revision >= compacted);
+        let (again, over): (Vec<_>, Vec<_>) = watchers.partition(|watcher| match compacted {
+            0 => watcher.shared_metadata() != self.metadata,
+            _ => watcher.next_revision >= compacted,
+        });
         // It is told however full the inbox is: it is the last thing of this watcher.
         over.iter().for_each(|watcher| watcher.tell(response, Vec::new()));
         again
@@ -342,4 +354,134 @@ async fn watch_once(
         }
     }
     Ok(Next::On)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proto::etcdserverpb::ResponseHeader;
+    use proto::mvccpb::KeyValue;
+
+    use super::*;
+
+    fn keys() -> Keys {
+        (Bytes::from("a"), Bytes::new())
+    }
+
+    fn watcher(watch_id: i64, next_revision: i64) -> Watcher {
+        Watcher {
+            inbox: Arc::default(),
+            watch_id,
+            next_revision,
+            prev_kv: false,
+            progress: false,
+            no_put: false,
+            no_delete: false,
+            metadata: Metadata::default(),
+        }
+    }
+
+    fn broadcast(id: u64, next_revision: i64, watchers: Vec<Watcher>) -> Broadcast {
+        let metadata = Metadata::default();
+        Broadcast { id, metadata, next_revision, started: true, watchers, task: None }
+    }
+
+    fn event(revision: i64, size: usize) -> Event {
+        let kv = |mod_revision| KeyValue {
+            key: Bytes::from("a"),
+            value: vec![b'v'; size].into(),
+            mod_revision,
+            ..KeyValue::default()
+        };
+        Event { kv: Some(kv(revision)), prev_kv: Some(kv(revision - 1)), ..Event::default() }
+    }
+
+    fn said(revision: i64, events: Vec<Event>) -> WatchResponse {
+        let header = Some(ResponseHeader { revision, ..ResponseHeader::default() });
+        WatchResponse { header, events, ..WatchResponse::default() }
+    }
+
+    /// The revisions that it was told of in each response.
+    fn heard(watcher: &Watcher) -> Vec<Vec<i64>> {
+        let responses = std::iter::from_fn(|| watcher.inbox.take());
+        let responses = responses.map(|bytes| WatchResponse::decode(bytes).expect("a response"));
+        responses.map(|response| response.events.iter().map(revision_of).collect()).collect()
+    }
+
+    #[test]
+    fn each_hears_what_it_wants() {
+        let plain = watcher(1, 5);
+        let progress = Watcher { progress: true, ..watcher(2, 7) };
+        let none = Watcher { no_put: true, ..watcher(3, 1) };
+        let previous = Watcher { prev_kv: true, ..watcher(4, 1) };
+        let all = [&plain, &progress, &none, &previous];
+        let mut broadcast = broadcast(1, 5, all.map(Clone::clone).to_vec());
+        assert_eq!(broadcast.hear(&keys(), &said(6, vec![event(5, 1), event(6, 1)])), Next::On);
+        assert_eq!(broadcast.next_revision, 7);
+        assert_eq!(broadcast.hear(&keys(), &said(9, Vec::new())), Next::On);
+        assert_eq!(broadcast.next_revision, 10, "nothing has happened until then");
+        assert_eq!(heard(&plain), [[5, 6]]);
+        assert_eq!(heard(&progress), [[0_i64; 0]]);
+        assert_eq!(heard(&none), [[0_i64; 0]; 0]);
+        let with_previous = previous.inbox.take().expect("it was told");
+        let with_previous = WatchResponse::decode(with_previous).expect("a response");
+        assert!(with_previous.events.iter().all(|event| event.prev_kv.is_some()));
+    }
+
+    #[test]
+    fn who_does_not_read_falls_out_where_it_stands() {
+        let (slow, other) = (watcher(1, 1), watcher(2, 1));
+        let mut broadcast = broadcast(1, 1, vec![slow.clone(), other.clone()]);
+        let mut revision = 0;
+        while slow.inbox.has_room() {
+            revision += 1;
+            broadcast.hear(&keys(), &said(revision, vec![event(revision, 1 << 20)]));
+            assert_eq!(heard(&other), [[revision]]);
+        }
+        broadcast.hear(&keys(), &said(revision + 1, vec![event(revision + 1, 1)]));
+        assert_eq!(heard(&other), [[revision + 1]], "others do not wait for it");
+        assert_eq!(broadcast.watchers.len(), 1);
+        let fallen = slow.inbox.take_fallen();
+        let next: Vec<_> = fallen.iter().map(|(_, watcher)| watcher.next_revision).collect();
+        assert_eq!(next, [revision + 1], "it goes on with what it has not heard");
+    }
+
+    #[test]
+    fn who_has_caught_up_is_given_to_who_is_not_ahead() {
+        let (early, late) = (watcher(1, 5), watcher(2, 9));
+        let mut group = vec![broadcast(1, 5, vec![early]), broadcast(2, 9, vec![late])];
+        assert!(!merge(&mut group, 0), "the other one is ahead");
+        group[0].next_revision = 9;
+        assert!(merge(&mut group, 0));
+        assert_eq!(group[1].watchers.len(), 2);
+        group[1].started = false;
+        group[0].watchers = vec![watcher(3, 9)];
+        assert!(!merge(&mut group, 0), "one without a member may still be refused");
+    }
+
+    #[test]
+    fn a_compaction_ends_only_who_wanted_what_is_gone() {
+        let (gone, there) = (watcher(1, 3), watcher(2, 8));
+        let mut broadcast = broadcast(1, 3, vec![gone.clone(), there]);
+        let over = WatchResponse { canceled: true, compact_revision: 5, ..said(9, Vec::new()) };
+        let again = broadcast.cancel(&over);
+        assert_eq!(again.iter().map(|watcher| watcher.watch_id).collect::<Vec<_>>(), [2]);
+        let told = WatchResponse::decode(gone.inbox.take().expect("it is told")).expect("reads");
+        assert!(told.canceled && told.compact_revision == 5 && told.watch_id == 1);
+    }
+
+    #[test]
+    fn a_refusal_is_for_who_was_refused() {
+        let token = Some(HeaderValue::from_static("another"));
+        let metadata = Metadata { token, ..Metadata::default() };
+        let (refused, other) = (watcher(1, 1), Watcher { metadata, ..watcher(2, 1) });
+        let leaderless = Metadata { require_leader: true, ..Metadata::default() };
+        let same = Watcher { metadata: leaderless, ..watcher(3, 1) };
+        let mut broadcast = broadcast(1, 1, vec![refused.clone(), other, same.clone()]);
+        let cancel_reason = "etcdserver: invalid auth token".to_owned();
+        let over = WatchResponse { canceled: true, cancel_reason, ..WatchResponse::default() };
+        let again = broadcast.cancel(&over);
+        assert_eq!(again.iter().map(|watcher| watcher.watch_id).collect::<Vec<_>>(), [2]);
+        assert!(refused.inbox.take().is_some() && same.inbox.take().is_some());
+    }
 }
