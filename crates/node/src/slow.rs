@@ -33,11 +33,11 @@ impl Slow {
         }
     }
 
-    /// A range was read, after the leader was confirmed, where that was asked for.
-    pub(crate) fn ranged(&self, took: Duration, confirmed: Duration) {
+    /// Something was read, after the leader was confirmed, where that was asked for.
+    pub(crate) fn read(&self, kind: Kind, took: Duration, confirmed: Duration) {
         if self.is_slow(took) {
             let read = took.saturating_sub(confirmed);
-            tell(Kind::Range, took, &[("confirming the leader", confirmed), ("reading", read)]);
+            tell(kind, took, &[("confirming the leader", confirmed), ("reading", read)]);
         }
     }
 }
