@@ -21,9 +21,13 @@ impl Slow {
         self.longer_than_micros.store(micros, Ordering::Relaxed);
     }
 
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let micros = self.longer_than_micros.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
     fn is_slow(&self, took: Duration) -> bool {
-        let limit = self.longer_than_micros.load(Ordering::Relaxed);
-        limit > 0 && took.as_micros() > u128::from(limit)
+        self.limit().is_some_and(|limit| took > limit)
     }
 
     /// A request has come through the log.
