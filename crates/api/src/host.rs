@@ -1,6 +1,7 @@
 //! Whom a server serves for.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -34,6 +35,10 @@ pub trait Host: Sized + Send + Sync + 'static {
     ) -> Result<(), Status>;
     /// Done when nobody leads, with what streams hear whose clients want to know of it.
     fn leaderless(&self) -> BoxFuture<Status>;
+    /// Replies that take longer to send are told of; none where there is no such limit.
+    fn slow_requests(&self) -> Option<Duration> {
+        None
+    }
     /// Answers a request of plain HTTP.
     fn answer(self: Arc<Self>, offer: Offer, request: Request) -> BoxFuture<Response<Answer>>;
 }

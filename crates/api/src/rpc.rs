@@ -133,6 +133,8 @@ impl<H> Kind<H> {
 pub struct Rpc<H = Services> {
     /// The full service name, as in `etcdserverpb.KV`.
     pub(crate) service: &'static str,
+    /// The name of the method alone.
+    pub(crate) method: &'static str,
     /// How it is called, and what answers.
     pub(crate) kind: Kind<H>,
     /// Its counters.
@@ -191,7 +193,7 @@ impl<H> Table<H> {
                     metrics.show();
                 }
                 let learners = learners(service, method);
-                let rpc = Arc::new(Rpc { service, kind, metrics, learners });
+                let rpc = Arc::new(Rpc { service, method, kind, metrics, learners });
                 (format!("/{service}/{method}"), rpc)
             })
             .collect();

@@ -431,6 +431,12 @@ impl Node {
         self.shared.slow.set(longer_than);
     }
 
+    /// From when on a request is slow, for those who tell of what comes before and after; `None`
+    /// where nobody wants to know.
+    pub fn slow_requests(&self) -> Option<Duration> {
+        self.shared.slow.limit()
+    }
+
     /// Whether the db file has room for a request of this cost. If not, the alarm is raised
     /// before the caller hears of it.
     pub async fn check_quota(&self, cost: u64) -> Result<(), Error> {

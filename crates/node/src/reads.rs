@@ -35,7 +35,7 @@ impl Node {
         let outcome = outcome.await;
         let took = watchful.now().saturating_sub(begun);
         if outcome.is_ok() {
-            self.shared.slow.ranged(took, confirmed.saturating_sub(begun));
+            self.shared.slow.read(Kind::Range, took, confirmed.saturating_sub(begun));
         }
         tally::answered(Kind::Range, outcome.is_ok(), took);
         watchful.ranged(took, request, outcome.as_ref());
@@ -81,9 +81,36 @@ impl Node {
         Ok(outcome?.into())
     }
 
+    /// Answers a transaction that only reads: unless all of it may be stale, with all that was
+    /// acknowledged before. Whether it may be answered is asked when that is seen here.
+    pub async fn read_txn(
+        &self,
+        request: &TxnRequest,
+        permit: impl Future<Output = Result<(), Error>>,
+    ) -> Result<TxnReply, Error> {
+        let watchful = &self.shared.watchful;
+        let begun = watchful.now();
+        let mut confirmed = begun;
+        if !state::is_serializable(request) {
+            self.read_barrier().await?;
+            confirmed = watchful.now();
+        }
+        permit.await?;
+        let outcome = self.txn(request).await;
+        let ended = watchful.now();
+        if outcome.is_ok() {
+            let (took, confirmed) = (ended.saturating_sub(begun), confirmed.saturating_sub(begun));
+            self.shared.slow.read(Kind::ReadonlyTxn, took, confirmed);
+        }
+        // As in etcd, what is counted of a transaction begins when the leader is confirmed.
+        let took = ended.saturating_sub(confirmed);
+        tally::answered(Kind::ReadonlyTxn, outcome.is_ok(), took);
+        watchful.read(took, request, outcome.as_ref());
+        outcome
+    }
+
     /// Answers a transaction that only reads from what is applied.
-    pub async fn read_txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
-        let begun = self.shared.watchful.now();
+    async fn txn(&self, request: &TxnRequest) -> Result<TxnReply, Error> {
         let views = self.shared.views();
         let outcome = if rows_of_txn(&views.reader, request) <= ROWS_HERE {
             views.read_txn(request)
@@ -91,17 +118,9 @@ impl Node {
             let (views, request) = (views.clone(), request.clone());
             self.aside(move || views.read_txn(&request)).await?
         };
-        let outcome = match outcome {
-            Ok(outcome) => outcome.map_err(Error::from),
-            Err(error) => Err(Error::Storage(error.to_string())),
-        };
-        let took = self.shared.watchful.now().saturating_sub(begun);
-        tally::answered(Kind::ReadonlyTxn, outcome.is_ok(), took);
-        if let Ok(reply) = &outcome {
-            Tally::of_reads(request, reply).count();
-        }
-        self.shared.watchful.read(took, request, outcome.as_ref());
-        outcome
+        let reply = outcome.map_err(|error| Error::Storage(error.to_string()))??;
+        Tally::of_reads(request, &reply).count();
+        Ok(reply)
     }
 }
 

@@ -21,9 +21,13 @@ impl Slow {
         self.longer_than_micros.store(micros, Ordering::Relaxed);
     }
 
+    pub(crate) fn limit(&self) -> Option<Duration> {
+        let micros = self.longer_than_micros.load(Ordering::Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
     fn is_slow(&self, took: Duration) -> bool {
-        let limit = self.longer_than_micros.load(Ordering::Relaxed);
-        limit > 0 && took.as_micros() > u128::from(limit)
+        self.limit().is_some_and(|limit| took > limit)
     }
 
     /// A request has come through the log.
@@ -33,11 +37,11 @@ impl Slow {
         }
     }
 
-    /// A range was read, after the leader was confirmed, where that was asked for.
-    pub(crate) fn ranged(&self, took: Duration, confirmed: Duration) {
+    /// Something was read, after the leader was confirmed, where that was asked for.
+    pub(crate) fn read(&self, kind: Kind, took: Duration, confirmed: Duration) {
         if self.is_slow(took) {
             let read = took.saturating_sub(confirmed);
-            tell(Kind::Range, took, &[("confirming the leader", confirmed), ("reading", read)]);
+            tell(kind, took, &[("confirming the leader", confirmed), ("reading", read)]);
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::grpc::keepalive::{Due, Watchman};
 use crate::grpc::message::{Body, prefix};
 use crate::grpc::metadata::Metadata;
 use crate::grpc::plain;
+use crate::grpc::sending::Sending;
 use crate::grpc::stream::{Mailbox, StreamReplies, StreamRequests};
 use crate::host::Host;
 use crate::rpc::{BoxFuture, Caller, Kind, Rpc, Streaming, while_led};
@@ -107,6 +108,8 @@ struct Loop<IO, H> {
     calls: Calls<Call<H>>,
     woken: Arc<Woken>,
     watchman: Watchman,
+    /// Where slow requests are told of.
+    sending: Option<Sending>,
     /// When calls run out of time, with their slots.
     deadlines: BTreeSet<(Instant, usize)>,
     timer: Timer,
@@ -143,6 +146,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, H: Host> Loop<IO, H> {
         let mut serving = Self {
             io,
             watchman: Watchman::new(host.keepalive(), now),
+            sending: host.slow_requests().map(|limit| Sending::new(limit, opening.via.peer)),
             host,
             via: opening.via,
             http2,
@@ -255,7 +259,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, H: Host> Loop<IO, H> {
             match event {
                 Event::Head { stream, end } => self.begin(stream, end),
                 Event::Data { stream, data, end } => self.feed(stream, data, end),
-                Event::Reset { stream, .. } => self.drop_call(stream, Code::Canceled),
+                Event::Reset { stream, .. } => self.reset(stream),
                 Event::Ping => self.pinged(),
                 Event::Pong(_) => {}
             }
@@ -274,9 +278,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, H: Host> Loop<IO, H> {
                 };
             }
             let Poll::Ready(written) = write_once(&mut self.io, cx, output) else { return Ok(()) };
-            match written? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                count => output.advance(count),
+            let written = written?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            output.advance(written);
+            if let Some(sending) = &mut self.sending {
+                sending.written(written, &mut self.http2);
             }
             while let Some(key) = self.http2.next_roomy() {
                 self.poll_call(key);
@@ -366,6 +374,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, H: Host> Loop<IO, H> {
     fn abandon(&mut self) {
         for key in self.calls.keys() {
             self.drop_call(key, Code::Canceled);
+        }
+        if let Some(sending) = &mut self.sending {
+            sending.abandon();
         }
     }
 }
@@ -562,6 +573,9 @@ impl<IO, H: Host> Loop<IO, H> {
         if let Some(Call { rpc: Some(rpc), .. }) = self.forget(key) {
             rpc.metrics.sent(message.len());
             rpc.metrics.handled(Code::Ok);
+            if let Some(sending) = &mut self.sending {
+                sending.begin(key, rpc.method, message.len());
+            }
         }
         self.http2.headers(key, &call::HEAD, false);
         self.http2.data(key, &prefix(&message), message);
@@ -634,6 +648,14 @@ impl<IO, H: Host> Loop<IO, H> {
 
     fn refuse(&mut self, key: StreamKey, refusal: Refusal) {
         self.http2.headers(key, &call::refusal(refusal), true);
+    }
+
+    /// The stream is over before its time.
+    fn reset(&mut self, key: StreamKey) {
+        self.drop_call(key, Code::Canceled);
+        if let Some(sending) = &mut self.sending {
+            sending.reset(key);
+        }
     }
 
     /// Nobody waits for the call any more: its handler is dropped where it stands.

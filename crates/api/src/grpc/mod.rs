@@ -19,6 +19,7 @@ mod keepalive;
 mod message;
 mod metadata;
 mod plain;
+mod sending;
 mod stream;
 #[cfg(test)]
 mod tests;

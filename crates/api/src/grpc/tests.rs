@@ -187,7 +187,10 @@ fn start(services: &Arc<Services>) -> (DuplexStream, tokio::task::JoinHandle<()>
 
 impl Client {
     async fn new() -> Self {
-        let services = services(Keepalive::default());
+        Self::of(services(Keepalive::default())).await
+    }
+
+    async fn of(services: Arc<Services>) -> Self {
         let (io, server) = start(&services);
         let (requests, mut connection) =
             h2::client::Builder::new().handshake(io).await.expect("the server speaks HTTP/2");
@@ -382,6 +385,83 @@ async fn a_window_that_grows_lets_an_answer_go_on() {
         got += part.expect("the stream lives").len();
     }
     assert_eq!(got, framed(&message).len());
+}
+
+/// The lines that are logged on this thread.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            line.push_str(&format!("{field}={value:?} "));
+        });
+        self.0.lock().expect("no holder of this lock panics").push(line);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+impl Lines {
+    /// Those about slow requests, since this was asked last.
+    fn of_slow_requests(&self) -> Vec<String> {
+        let lines = std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics"));
+        lines.into_iter().filter(|line| line.contains("a request took long")).collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_whose_client_is_slow_to_take_it_is_told_of() {
+    let lines = Lines::default();
+    let _here = tracing::subscriber::set_default(lines.clone());
+    let services = services(Keepalive::default());
+    services.node.explain_slow_requests(Duration::from_secs(1));
+    let mut client = Client::of(services).await;
+    let message = vec![7; 300_000];
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let (response, mut body) = client.call("Echo").await;
+        send_all(&mut body, framed(&message), true).await;
+        answers.push(response.await.expect("an answer comes").into_body());
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(lines.of_slow_requests(), [""; 0], "they are still on their way");
+    // The client does not want the second one any more, and takes the first one.
+    drop(answers.pop());
+    assert_eq!(status(&client.unary("Fail", b"").await.1).0, "5");
+    let given_up = lines.of_slow_requests();
+    client.windows.send(1 << 20).expect("the connection lives");
+    let mut answer = answers.pop().expect("it is the first one");
+    while let Some(part) = answer.data().await {
+        part.expect("the stream lives");
+    }
+    let taken = lines.of_slow_requests();
+    for told in [given_up, taken] {
+        let [line] = &told[..] else { panic!("{told:?}") };
+        assert!(line.contains("kind=\"Echo\" took=5"), "{line}");
+        assert!(line.contains("where-the-time-went=\"sending the reply: 5"), "{line}");
+        assert!(line.contains("bytes=300000"), "{line}");
+    }
+    // One that is taken at once is not told of.
+    let _ = client.unary("Echo", b"quick").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(client);
+    assert_eq!(lines.of_slow_requests(), [""; 0]);
 }
 
 #[tokio::test]

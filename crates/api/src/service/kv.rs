@@ -195,11 +195,12 @@ pub(super) async fn txn(
         )
         .await;
     }
-    if !state::is_serializable(&request) {
-        services.node.read_barrier().await?;
-    }
-    let permitted = services.permit(&caller, Need::Txn(&request)).await?;
-    let reply = Reply::Txn(services.node.read_txn(&request).await?);
+    let mut permitted = None;
+    let permit = async {
+        permitted = services.permit(&caller, Need::Txn(&request)).await?;
+        Ok(())
+    };
+    let reply = Reply::Txn(services.node.read_txn(&request, permit).await?);
     services.still_holds(permitted)?;
     let header = services.node.header();
     encoded(&services.node, reply::rows_len(&reply), move || reply::encode(header, &reply)).await

@@ -173,6 +173,10 @@ impl Host for Services {
         Ok(())
     }
 
+    fn slow_requests(&self) -> Option<Duration> {
+        self.node.slow_requests()
+    }
+
     fn leaderless(&self) -> BoxFuture<Status> {
         let node = self.node.clone();
         Box::pin(async move {

@@ -227,8 +227,16 @@ fn where_the_time_of_slow_requests_went_is_told_where_that_is_wanted() {
     let member = Member::start(&pintle, scratch.path(), &flags).unwrap();
     let client = Client::connect(&member).unwrap();
     client.call(&PutRequest { key: "a".into(), ..PutRequest::default() }).unwrap();
-    client.call(&RangeRequest { key: "a".into(), ..RangeRequest::default() }).unwrap();
-    for (kind, part) in [("Put", "syncing the log (fsync): "), ("Range", "reading: ")] {
+    let range = RangeRequest { key: "a".into(), ..RangeRequest::default() };
+    client.call(&range).unwrap();
+    let read = RequestOp { request: Some(Op::RequestRange(range)) };
+    client.call(&TxnRequest { success: vec![read], ..TxnRequest::default() }).unwrap();
+    let parts = [
+        ("\"Put\"", "syncing the log (fsync): "),
+        ("\"Range\"", "reading: "),
+        ("\"ReadonlyTxn\"", "confirming the leader: "),
+    ];
+    for (kind, part) in parts {
         let told = e2e::until(Duration::from_secs(5), || {
             let log = member.log();
             let mut lines = log.lines().filter(|line| line.contains("a request took long"));
