@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+use super::facts::Facts;
 use super::{ClientTls, Endpoint, Secured, Security, ServerTls, TlsInfo, self_signed, today};
 use crate::stream::Stream;
 
@@ -181,6 +185,42 @@ async fn clients_are_known_by_their_certificate() {
     // A ticket of an earlier connection still tells who it is.
     let (name, _) = talk(&server, &known).await.expect("is let in again");
     assert_eq!(name.as_deref(), Some("client"));
+}
+
+/// For `localhost`, and for another name that is cut short: who finds the first one is content.
+fn half_readable(common_name: &str) -> CertificateParams {
+    const SUBJECT_ALTERNATIVE_NAME: [u64; 4] = [2, 5, 29, 17];
+    let names = b"\x30\x0d\x82\x09localhost\x82\x7f".to_vec();
+    let names = CustomExtension::from_oid_content(&SUBJECT_ALTERNATIVE_NAME, names);
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.custom_extensions = vec![names];
+    params
+}
+
+#[tokio::test]
+async fn a_certificate_is_read_only_where_its_names_matter() {
+    let kit = Kit::new();
+    let key = KeyPair::generate().expect("makes a key");
+    let cert = half_readable("half").signed_by(&key, &kit.authority.0).expect("signs");
+    let cert = cert.der().clone();
+    assert_eq!(Facts::of(&cert), None);
+
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it is one");
+    let config = ServerConfig::builder_with_provider(kit.info("client").provider())
+        .with_protocol_versions(&kit.info("client").versions())
+        .expect("is possible")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)
+        .expect("is possible");
+    let server = TlsAcceptor::from(Arc::new(config));
+    let picky = TlsInfo { allowed_cns: vec!["half".to_owned()], ..kit.info("client") };
+    for (info, is_good) in [(kit.info("client"), true), (picky, false)] {
+        let (near, far, _) = pair().await;
+        let dialler = client(&info);
+        let (_, dialled) = tokio::join!(server.accept(far), dialler.secure(near, "localhost"));
+        assert_eq!(dialled.is_ok(), is_good, "{:?}", dialled.err());
+    }
 }
 
 /// Writes a certificate that signs itself and may sign others, for an own name and purposes.
