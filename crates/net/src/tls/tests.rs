@@ -265,6 +265,25 @@ async fn a_certificate_in_the_list_of_authorities_is_held_to_what_it_says() {
 }
 
 #[tokio::test]
+async fn who_is_dialled_by_address_can_be_believed_for_another_name() {
+    let kit = Kit::new();
+    let params = CertificateParams::new(["example.com".to_owned()]).expect("names");
+    let key = KeyPair::generate().expect("makes a key");
+    let cert = params.signed_by(&key, &kit.authority.0).expect("signs");
+    fs::write(kit.folder.path("domain.crt"), cert.pem()).expect("writes");
+    fs::write(kit.folder.path("domain.key"), key.serialize_pem()).expect("writes");
+    let server = server(&kit.info("domain"));
+    for (name, is_good) in [("example.com", true), ("", false), ("example.org", false)] {
+        let dialler = client(&TlsInfo { server_name: name.to_owned(), ..kit.info("client") });
+        let (near, far, remote) = pair().await;
+        let host = remote.ip().to_string();
+        let (_, dialled) =
+            tokio::join!(server.accept(far, Some(remote)), dialler.secure(near, &host));
+        assert_eq!(dialled.is_ok(), is_good, "{name:?}: {:?}", dialled.err());
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_asked_where_nobody_can_vouch() {
     let kit = Kit::new();
     let server = server(&TlsInfo { trusted_ca_file: String::new(), ..kit.info("server") });
