@@ -83,7 +83,7 @@ impl ClientCertVerifier for Clients {
                 return Err(CertificateError::InvalidPurpose.into());
             }
         } else {
-            self.others.verify_client_cert(cert, intermediates, now)?;
+            self.others.verify_client_cert(cert, intermediates, now).map_err(unknown)?;
         }
         // Also judged after each handshake; here the client is told, too.
         has_allowed_name(&self.info, cert)?;
@@ -125,7 +125,8 @@ impl ServerCertVerifier for Servers {
                 return Err(error.into());
             }
         } else {
-            self.others.verify_server_cert(cert, intermediates, name, ocsp, now)?;
+            let judged = self.others.verify_server_cert(cert, intermediates, name, ocsp, now);
+            judged.map_err(unknown)?;
         }
         has_allowed_name(&self.info, cert)?;
         Ok(ServerCertVerified::assertion())
@@ -147,6 +148,17 @@ impl ServerCertVerifier for Anybody {
     }
 
     owners_sign!();
+}
+
+/// An authority that only bears the name of one that is believed is an unknown one, also to the
+/// other side.
+fn unknown(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
+    }
 }
 
 /// What a certificate says of its owner.

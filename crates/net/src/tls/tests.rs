@@ -311,6 +311,23 @@ async fn strangers_and_expired_ones_are_refused_on_both_sides() {
 }
 
 #[tokio::test]
+async fn a_namesake_of_an_authority_is_unknown() {
+    let kit = Kit::new();
+    Authority::new("root").vouch(&kit.folder, "stranger", 12, 365);
+    let heard = |server, client| async move {
+        talk(&server, &client).await.expect_err("is unknown").to_string()
+    };
+    assert_eq!(
+        heard(server(&kit.info("server")), client(&kit.info("stranger"))).await,
+        "remote error: tls: unknown certificate authority"
+    );
+    assert_eq!(
+        heard(server(&kit.info("stranger")), client(&kit.info("client"))).await,
+        "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+    );
+}
+
+#[tokio::test]
 async fn only_allowed_names_and_hosts_are_let_in() {
     let kit = Kit::new();
     let known = client(&kit.info("client"));
