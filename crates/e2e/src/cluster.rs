@@ -97,7 +97,7 @@ impl Cluster {
     }
 
     /// As [`Cluster::start`], with members that find each other at a discovery service, which
-    /// must have been told how many they are. They speak TLS with it if flags say whom they believe.
+    /// must have been told how many they are. They speak TLS with it if flags say whom to believe.
     pub fn gather(
         name: &str,
         servers: &[&Server],
