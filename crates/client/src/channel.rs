@@ -112,17 +112,21 @@ impl Channel {
         Ok(Channel { inner: Arc::new(Inner { options, runtime, remotes, turn, changed }) })
     }
 
-    /// Goes on with these endpoints. Connections to those that stay are kept.
-    pub fn set_endpoints(&self, endpoints: &[String]) -> Result<(), Error> {
+    /// Goes on with these endpoints, and says whether they are others than before. Connections to
+    /// those that stay are kept.
+    pub fn set_endpoints(&self, endpoints: &[String]) -> Result<bool, Error> {
         let mut fresh = remotes(endpoints)?;
         let mut known = self.inner.remotes();
+        let mut kept = 0;
         for remote in &mut fresh {
             if let Some(same) = known.iter().find(|same| same.endpoint == remote.endpoint) {
                 *remote = Arc::clone(same);
+                kept += 1;
             }
         }
+        let changed = kept != fresh.len() || kept != known.len();
         *known = fresh;
-        Ok(())
+        Ok(changed)
     }
 
     /// One message there, one back.

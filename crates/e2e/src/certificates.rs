@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,9 +61,26 @@ impl Authority {
         self.vouch_until(name, serial, today() - DAY)
     }
 
+    /// As [`Authority::vouch`], without a common name.
+    pub fn vouch_for_nobody(&self, name: &str, serial: u64) -> anyhow::Result<()> {
+        self.write(name, DistinguishedName::new(), serial, today() + DAY)
+    }
+
     fn vouch_until(&self, name: &str, serial: u64, until: SystemTime) -> anyhow::Result<()> {
+        let mut who = DistinguishedName::new();
+        who.push(DnType::CommonName, name);
+        self.write(name, who, serial, until)
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        who: DistinguishedName,
+        serial: u64,
+        until: SystemTime,
+    ) -> anyhow::Result<()> {
         let mut params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name = who;
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

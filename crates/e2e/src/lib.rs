@@ -35,7 +35,8 @@
 //! The long form of everything: `PINTLE_ROUNDS=500 cargo test --release -p e2e -- --nocapture`.
 //!
 //! Files in reading order: `programs`, `member`, `scratch`, `ports`, `command`, `grpc`, `rpc`,
-//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `collector`, `wait`, `knobs`.
+//! `requests`, `certificates`, `cluster`, `links`, `hosts`, `names`, `collector`, `proxy`, `wait`,
+//! `knobs`.
 
 mod certificates;
 mod cluster;
@@ -49,6 +50,7 @@ mod member;
 mod names;
 mod ports;
 mod programs;
+mod proxy;
 mod requests;
 mod rpc;
 mod scratch;
@@ -65,6 +67,7 @@ pub use member::{Member, member_flags};
 pub use names::{Asked, Names};
 pub use ports::free as free_port;
 pub use programs::{Server, in_path, kubernetes, peer, root};
+pub use proxy::Proxy;
 pub use requests::{Answer, Generator, Mix, Request};
 pub use rpc::{Client, Rpc, everything, streams};
 pub use scratch::Scratch;

@@ -220,17 +220,7 @@ impl Member {
 
     /// GET by HTTP/1.1: status code and body.
     pub fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(self.address())?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP reply without an end")?;
-        let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        let body = if chunked { joined(body)? } else { body.to_owned() };
-        Ok((code.context("an HTTP reply without a status")?, body))
+        get(self.address(), path)
     }
 
     fn command(&self, log: File) -> Command {
@@ -297,6 +287,21 @@ pub(crate) fn peer_scheme<T: AsRef<str>>(flags: &[T]) -> &'static str {
         flag.as_ref().starts_with("--peer-cert-file=") || flag.as_ref() == "--peer-auto-tls"
     });
     if secure { "https" } else { "http" }
+}
+
+/// GET by HTTP/1.1: status code and body.
+pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("an HTTP reply without an end")?;
+    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if chunked { joined(body)? } else { body.to_owned() };
+    Ok((code.context("an HTTP reply without a status")?, body))
 }
 
 /// A body that came in chunks, each behind its length in hexadecimal.

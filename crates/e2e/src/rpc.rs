@@ -1,5 +1,6 @@
 //! Which reply belongs to which request, and a client that waits for it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proto::Message;
@@ -118,9 +119,14 @@ pub struct Client {
 impl Client {
     /// Connects to a member.
     pub fn connect(member: &Member) -> anyhow::Result<Self> {
+        Self::connect_to(member.address())
+    }
+
+    /// Connects to who listens there.
+    pub fn connect_to(address: SocketAddr) -> anyhow::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build()?;
-        let grpc = runtime.block_on(Grpc::connect(member.address()))?;
+        let grpc = runtime.block_on(Grpc::connect(address))?;
         Ok(Self { runtime, grpc })
     }
 

@@ -1,6 +1,6 @@
 //! Certificates as the doors find them: given, or made here; and what the log says of them.
 
-use net::{TlsInfo, Url};
+use net::{SelfSigned, TlsInfo, Url};
 
 use crate::config::Config;
 use crate::logging::{Level, Logger};
@@ -71,13 +71,7 @@ fn make(
         To::Members => &config.tls.peer,
         To::Clients => &config.tls.client,
     };
-    if let Some(until) = made.made_until {
-        let until = jiff::Timestamp::try_from(until)?.to_string();
-        let line = logger.warn("automatically generate certificates");
-        line.text("certificate-validity-bound-not-after", until).send();
-        logger.info("created cert file").text("path", &made.info.cert_file).send();
-        logger.info("created key file").text("path", &made.info.key_file).send();
-    }
+    tell_of_made(logger, &made)?;
     if given.client_cert_auth || !given.trusted_ca_file.is_empty() {
         let message = "certificates of the other side are not asked for beside auto TLS";
         logger.warn(message).text("side", to.word()).send();
@@ -88,6 +82,17 @@ fn make(
         without_tls13: given.without_tls13,
         ..made.info
     })
+}
+
+/// What was made just now.
+pub(crate) fn tell_of_made(logger: &Logger, made: &SelfSigned) -> Result<(), anyhow::Error> {
+    let Some(until) = made.made_until else { return Ok(()) };
+    let until = jiff::Timestamp::try_from(until)?.to_string();
+    let line = logger.warn("automatically generate certificates");
+    line.text("certificate-validity-bound-not-after", until).send();
+    logger.info("created cert file").text("path", &made.info.cert_file).send();
+    logger.info("created key file").text("path", &made.info.key_file).send();
+    Ok(())
 }
 
 /// One line with all files.

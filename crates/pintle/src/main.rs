@@ -16,17 +16,19 @@
 //!
 //! Files in reading order: `main`, `run`, `options/`, `config/`, `logging/`, `data_dir`,
 //! `memory`, `bootstrap/`, `audit`, `notify`, `signals`, `spans`, `version`, `wire`,
-//! `gateway/`.
+//! `command/`, `gateway/`, `grpc_proxy/`.
 
 #![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
 
 mod audit;
 mod bootstrap;
 mod certificates;
+mod command;
 mod config;
 mod data_dir;
 mod doors;
 mod gateway;
+mod grpc_proxy;
 mod logging;
 mod memory;
 mod notify;

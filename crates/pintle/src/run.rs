@@ -17,7 +17,7 @@ use crate::options::environment::{self, Notice, Refused};
 use crate::options::file::{self, BadFile};
 use crate::options::{Settings, help};
 use crate::signals::{Termination, die_of};
-use crate::{bootstrap, config, data_dir, doors, gateway, memory, version, wire};
+use crate::{bootstrap, config, data_dir, doors, gateway, grpc_proxy, memory, version, wire};
 
 /// How a member came to its end.
 #[derive(Debug)]
@@ -58,10 +58,7 @@ pub(crate) fn run(given: &Given) -> ExitCode {
     let arguments = given.arguments.get(1..).unwrap_or_default();
     match arguments.first().map(String::as_str) {
         Some("gateway") => return gateway::run(&logger, &given.arguments, &arguments[1..]),
-        Some("grpc-proxy") => {
-            eprintln!("etcd grpc-proxy is not built yet in pintle");
-            return FAILURE.into();
-        }
+        Some("grpc-proxy") => return grpc_proxy::run(&logger, &arguments[1..]),
         _ => {}
     }
     match parse(arguments) {

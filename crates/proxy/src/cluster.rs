@@ -168,8 +168,10 @@ pub(crate) async fn follow(channel: Channel, every: Duration) {
         let members = list.members.iter().filter(|member| !member.is_learner);
         let urls: Vec<String> =
             members.flat_map(|member| member.client_urls.iter().cloned()).collect();
-        if let Err(error) = channel.set_endpoints(&urls) {
-            tracing::warn!(%error, "sync endpoints failed");
+        match channel.set_endpoints(&urls) {
+            Ok(true) => tracing::info!(endpoints = ?urls, "the members are at other endpoints"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "sync endpoints failed"),
         }
     }
 }

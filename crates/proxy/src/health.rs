@@ -20,6 +20,10 @@ const WATCHED: Duration = Duration::from_secs(3);
 
 /// Asks for a key that need not be there, and with `watch` for a watch of it.
 pub(crate) async fn answer(proxy: &Proxy, watch: bool) -> Response<Bytes> {
+    if watch && proxy.options.advertise_client_url.is_empty() {
+        // Nobody could find it.
+        return unhealthy("no connection to proxy");
+    }
     let mut reason = match timeout(READ, read(proxy)).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(format!("GET ERROR:{error}")),
@@ -33,11 +37,13 @@ pub(crate) async fn answer(proxy: &Proxy, watch: bool) -> Response<Bytes> {
             let text = "text/plain; charset=utf-8";
             plain_answer(StatusCode::OK, text, r#"{"health":"true","reason":""}"#)
         }
-        Some(reason) => {
-            let body = serde_json::json!({ "health": "false", "reason": reason });
-            plain_error(StatusCode::SERVICE_UNAVAILABLE, format!("{body}\n"))
-        }
+        Some(reason) => unhealthy(&reason),
     }
+}
+
+fn unhealthy(reason: &str) -> Response<Bytes> {
+    let body = serde_json::json!({ "health": "false", "reason": reason });
+    plain_error(StatusCode::SERVICE_UNAVAILABLE, format!("{body}\n"))
 }
 
 async fn read(proxy: &Proxy) -> Result<(), Error> {

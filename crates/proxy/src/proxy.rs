@@ -42,7 +42,7 @@ pub struct Options {
     /// `--enable-pprof`.
     pub pprof: bool,
     /// How members' metrics are fetched where they speak TLS.
-    pub metrics_tls: Option<Arc<ClientTls>>,
+    pub metrics_tls: Arc<ClientTls>,
 }
 
 /// Serves the API by asking members. It is a [`Host`]: a server stands before it.
@@ -89,20 +89,26 @@ impl Proxy {
         }))
     }
 
-    async fn plain(&self, parts: &http::request::Parts, is_tls: bool) -> Response<Bytes> {
+    async fn plain(
+        &self,
+        offer: Offer,
+        parts: &http::request::Parts,
+        is_tls: bool,
+    ) -> Response<Bytes> {
         let uri = &parts.uri;
+        let pprof = self.options.pprof && offer != Offer::Metrics;
         match uri.path() {
             "/metrics" => {
                 let endpoints = &self.options.members.endpoints;
                 let endpoint = endpoints.first().map_or("", String::as_str);
-                let tls = self.options.metrics_tls.as_ref();
+                let tls = &self.options.metrics_tls;
                 scrape::answer(endpoint, tls, is_tls).await
             }
             "/proxy/metrics" => metrics_page(parts, false),
             "/health" => health::answer(self, false).await,
             "/proxy/health" => health::answer(self, true).await,
             path => {
-                let profile = path.strip_prefix("/debug/pprof/").filter(|_| self.options.pprof);
+                let profile = path.strip_prefix("/debug/pprof/").filter(|_| pprof);
                 profile
                     .and_then(|path| pprof_page(path, uri.query().unwrap_or_default()))
                     .unwrap_or_else(|| plain_error(StatusCode::NOT_FOUND, "404 page not found\n"))
@@ -151,10 +157,10 @@ impl Host for Proxy {
         })
     }
 
-    fn answer(self: Arc<Self>, _: Offer, request: Request) -> BoxFuture<Response<Answer>> {
+    fn answer(self: Arc<Self>, offer: Offer, request: Request) -> BoxFuture<Response<Answer>> {
         // What a client sends beside is not read.
         let (is_tls, parts) = (request.is_tls(), request.parts);
-        Box::pin(async move { Answer::whole(self.plain(&parts, is_tls).await) })
+        Box::pin(async move { Answer::whole(self.plain(offer, &parts, is_tls).await) })
     }
 }
 

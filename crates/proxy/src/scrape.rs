@@ -15,11 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BYTES: u64 = 32 << 20;
 
 /// Asks a member for its metrics.
-pub(crate) async fn answer(
-    endpoint: &str,
-    tls: Option<&Arc<ClientTls>>,
-    is_tls: bool,
-) -> Response<Bytes> {
+pub(crate) async fn answer(endpoint: &str, tls: &Arc<ClientTls>, is_tls: bool) -> Response<Bytes> {
     let scheme = if is_tls { "https" } else { "http" };
     let text = match endpoint.contains("://") {
         true => endpoint.to_owned(),
@@ -38,11 +34,10 @@ pub(crate) async fn answer(
 }
 
 /// By HTTP/1.0, whose answers end with the connection and come in one piece.
-async fn ask(url: &Url, tls: Option<&Arc<ClientTls>>) -> io::Result<Vec<u8>> {
-    let mut stream = match tls {
-        Some(tls) if url.scheme().is_secure() => tls.connect(url).await?,
-        None if url.scheme().is_secure() => return Err(io::ErrorKind::Unsupported.into()),
-        _ => Stream::connect(url).await?,
+async fn ask(url: &Url, tls: &Arc<ClientTls>) -> io::Result<Vec<u8>> {
+    let mut stream = match url.scheme().is_secure() {
+        true => tls.connect(url).await?,
+        false => Stream::connect(url).await?,
     };
     let host = url.address();
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");

@@ -11,6 +11,7 @@ mod downgrade;
 mod edges;
 mod election;
 mod gateway;
+mod grpc_proxy;
 mod handover;
 mod headers;
 mod http;

@@ -1,11 +1,12 @@
-//! `gateway start`: its words, and that it forwards.
+//! `gateway start` and `grpc-proxy start`: their words, and that the first one forwards; what the
+//! other one does is in `grpc_proxy`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Member, Scratch, Server};
+use e2e::{Member, Proxy, Scratch, Server};
 
 const WRONG: [&[&str]; 14] = [
     &[],
@@ -24,63 +25,59 @@ const WRONG: [&[&str]; 14] = [
     &["start", "--listen-addr=127.0.0.1:99999"],
 ];
 
+const WRONG_GRPC: [&[&str]; 24] = [
+    &[],
+    &["-h"],
+    &["nonsense"],
+    &["--debug=true", "start", "--help"],
+    &["start", "--x"],
+    &["start", "-x"],
+    &["start", "--listen-addr"],
+    &["start", "--resolver-ttl=x"],
+    &["start", "--resolver-ttl=99999999999999999999"],
+    &["start", "--max-concurrent-streams=4294967296"],
+    &["start", "--self-signed-cert-validity=-1"],
+    &["start", "--endpoints-auto-sync-interval=1"],
+    &["start", "--auto-tls=x"],
+    &["start", "--resolver-prefix=p"],
+    &["start", "--resolver-ttl=1"],
+    &["start", "--resolver-prefix=p", "--resolver-ttl=1", "--advertise-client-url="],
+    &["start", "--auto-tls", "--self-signed-cert-validity=0"],
+    &["start", "--tls-min-version=TLS1.1"],
+    &["start", "--tls-max-version=x"],
+    &["start", "--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+    &["start", "--tls-min-version=TLS1.3", "--listen-cipher-suites=TLS_AES_128_GCM_SHA256"],
+    &["start", "--listen-addr=nonsense"],
+    &["start", "--listen-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"],
+    &["start", "--listen-addr=127.0.0.1:0", "--max-send-bytes=2", "--max-recv-bytes=1"],
+];
+
 #[test]
-fn it_says_what_etcd_says() {
+fn they_say_what_etcd_says() {
     let Some((pintle, etcd)) = Server::both() else { return };
-    for arguments in WRONG {
+    let gateway = WRONG.iter().map(|arguments| ("gateway", arguments));
+    let all = gateway.chain(WRONG_GRPC.iter().map(|arguments| ("grpc-proxy", arguments)));
+    for (command, arguments) in all {
         let [ours, theirs] = [&pintle, &etcd].map(|server| {
-            let command = Command::new(&server.path).arg("gateway").args(arguments).output();
-            let output = command.unwrap();
+            let output = Command::new(&server.path).arg(command).args(*arguments).output();
+            let output = output.unwrap();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let log = text(&output.stderr);
             let told: Vec<_> = log.lines().filter(|line| !line.starts_with('{')).collect();
             (output.status.code(), text(&output.stdout), told.join("\n"))
         });
-        assert_eq!(ours, theirs, "{arguments:?}");
+        assert_eq!(ours, theirs, "{command} {arguments:?}");
     }
 }
 
-/// A proxy that ends with the value.
-struct Proxy {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Proxy {
-    fn start(server: &Server, endpoints: &str) -> Self {
-        // Free for as long as nobody else asks.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut child = Command::new(&server.path)
-            .args(["gateway", "start", "--retry-delay=100ms"])
-            .arg(format!("--listen-addr={address}"))
-            .arg(format!("--endpoints={endpoints}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let mut lines = log.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ready to proxy client requests")), "{address}");
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address }
-    }
-
-    fn version(&self) -> Option<String> {
-        let mut stream = TcpStream::connect(self.address).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        stream.write_all(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.contains("etcdserver").then_some(answer)
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // One that cannot be killed is gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a member answers through the proxy, if there is one.
+fn version(proxy: &Proxy) -> Option<String> {
+    let mut stream = TcpStream::connect(proxy.address()).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(b"GET /version HTTP/1.0\r\nHost: localhost\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.contains("etcdserver").then_some(answer)
 }
 
 #[test]
@@ -91,17 +88,17 @@ fn it_forwards_to_whoever_is_there() {
         .each_ref()
         .map(|scratch| Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap());
     let [first, second] = members.each_ref().map(Member::endpoint);
-    let proxy = Proxy::start(&pintle, &format!("http://{first},{second}"));
+    let proxy = Proxy::gateway(&pintle, &format!("http://{first},{second}")).unwrap();
     for _ in 0..4 {
-        assert!(proxy.version().is_some());
+        assert!(version(&proxy).is_some());
     }
     members[0].kill().unwrap();
     for _ in 0..4 {
-        assert!(proxy.version().is_some());
+        assert!(version(&proxy).is_some());
     }
     members[1].kill().unwrap();
-    assert_eq!(proxy.version(), None);
+    assert_eq!(version(&proxy), None);
     members[0].restart(&pintle).unwrap();
-    let back = e2e::until(Duration::from_secs(20), || proxy.version());
+    let back = e2e::until(Duration::from_secs(20), || version(&proxy));
     assert!(back.is_some(), "it has not looked again");
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::ScopedJoinHandle;
 
-use e2e::{Client, Member, Outcome, Scratch, Server};
+use e2e::{Client, Member, Outcome, Proxy, Scratch, Server};
 use mask::mask;
 use play::{Play, Stage};
 use script::Script;
@@ -23,7 +23,7 @@ use transport::{Transport, Wire};
 const FLAGS: [&str; 5] =
     ["--heartbeat-interval", "10", "--election-timeout", "100", "--bcrypt-cost=4"];
 
-const PLAIN: [Transport; 1] = [Transport::Plain];
+const PLAIN: [Transport; 2] = [Transport::Plain, Transport::Proxied];
 
 macro_rules! scripts {
     ($($name:ident: $formats:expr, $transports:expr;)*) => {
@@ -129,17 +129,27 @@ fn transcript(
     let secrets = wire.flags();
     let flags: Vec<_> = FLAGS.into_iter().chain(secrets.iter().map(String::as_str)).collect();
     let member = Member::start(server, scratch.path(), &flags).unwrap();
-    let session = Session { member, wire, etcdctl, format, scratch };
+    let proxied = wire.transport == Transport::Proxied;
+    let proxy = proxied.then(|| Proxy::grpc(server, &member.endpoint(), &[]).unwrap());
+    let session = Session { member, proxy, wire, etcdctl, format, scratch };
     let mut play = Play::default();
     script.steps.iter().map(|step| play.take(&session, step)).collect()
 }
 
 struct Session<'a> {
     member: Member,
+    /// Whom clients speak to instead, if there is one.
+    proxy: Option<Proxy>,
     wire: &'a Wire,
     etcdctl: &'a Path,
     format: &'a str,
     scratch: Scratch,
+}
+
+impl Session<'_> {
+    fn endpoint(&self) -> String {
+        self.proxy.as_ref().map_or_else(|| self.member.endpoint(), |it| it.address().to_string())
+    }
 }
 
 impl Stage for Session<'_> {
@@ -154,19 +164,21 @@ impl Stage for Session<'_> {
     fn command(&self, args: &[String]) -> Command {
         let mut command = Command::new(self.etcdctl);
         command.env_clear().current_dir(self.scratch.path());
-        command.args(["--endpoints", &self.wire.endpoint(&self.member.endpoint())]);
+        command.args(["--endpoints", &self.wire.endpoint(&self.endpoint())]);
         command.args(self.wire.words()).args(["-w", self.format]).args(args);
         command
     }
 
     fn show(&self, args: &[String], outcome: &Outcome) -> String {
         let Outcome { code, stdout, stderr } = outcome;
-        let place = [
-            (self.member.endpoint(), "ENDPOINT"),
-            (self.scratch.path().display().to_string(), "FOLDER"),
-        ];
+        let place =
+            [(self.endpoint(), "ENDPOINT"), (self.scratch.path().display().to_string(), "FOLDER")];
         let stdout = mask(stdout, &place, args);
-        let stderr = mask::logs(&mask(stderr, &place, args));
+        let mut stderr = mask::logs(&mask(stderr, &place, args));
+        if self.proxy.is_some() {
+            // etcd's proxy forgets the code of most refusals; ours passes it on.
+            stderr = mask::codes(&stderr);
+        }
         format!("$ etcdctl {}\n{stdout}[stderr]\n{stderr}[exit {code}]\n", args.join(" "))
     }
 

@@ -59,7 +59,7 @@ impl Watching {
         self.next_that(|response| response.created).await
     }
 
-    async fn next(&mut self) -> WatchResponse {
+    pub(crate) async fn next(&mut self) -> WatchResponse {
         match self.early.pop_front() {
             Some(response) => response,
             None => self.receive().await,
@@ -86,6 +86,11 @@ impl Watching {
 
     async fn try_receive(&mut self) -> Result<Option<WatchResponse>, Status> {
         soon("a watch response", self.call.next::<WatchResponse>()).await
+    }
+
+    /// Waits until the server has ended the stream, whatever comes before.
+    pub(crate) async fn end(&mut self) {
+        while let Ok(Some(_)) = self.try_receive().await {}
     }
 
     /// The events of one watcher up to a revision, in whatever pieces; no revision is in two.
@@ -138,11 +143,13 @@ pub(crate) fn revision(event: &Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-fn on_key(key: &str) -> WatchCreateRequest {
+/// A watcher on a key.
+pub(crate) fn on_key(key: &str) -> WatchCreateRequest {
     WatchCreateRequest { key: key.to_owned().into(), ..WatchCreateRequest::default() }
 }
 
-fn on_range(key: &str, range_end: &str) -> WatchCreateRequest {
+/// A watcher on the keys from one to another.
+pub(crate) fn on_range(key: &str, range_end: &str) -> WatchCreateRequest {
     WatchCreateRequest { range_end: range_end.to_owned().into(), ..on_key(key) }
 }
 

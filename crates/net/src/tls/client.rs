@@ -12,6 +12,7 @@ use rustls::{ClientConfig, SignatureScheme};
 use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::anchored::{Anybody, Servers};
+use super::facts::Facts;
 use super::files::{Authorities, Pair};
 use super::refusal;
 use super::server::{pair, watched};
@@ -64,6 +65,14 @@ impl ClientTls {
             made.connector()?;
         }
         Ok(Arc::new(made))
+    }
+
+    /// The common name of the certificate that is shown; empty where it has none, or where none
+    /// is shown.
+    pub fn common_name(&self) -> String {
+        let pair = self.pair.as_ref().map(Watched::current);
+        let facts = pair.and_then(|pair| Facts::of(pair.key.cert.first()?));
+        facts.map(|facts| facts.common_name).unwrap_or_default()
     }
 
     fn connector(&self) -> Result<TlsConnector, TlsError> {

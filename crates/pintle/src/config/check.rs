@@ -251,22 +251,34 @@ fn compact_hash_check(settings: &Settings) -> Option<String> {
 }
 
 fn tls_versions(settings: &Settings) -> Option<String> {
-    let rank = |version: &str| match version {
+    let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
+    let has_suites = !settings.list("cipher-suites").is_empty();
+    match (tls_version(&min), tls_version(&max)) {
+        (Ok(_), Ok(_)) => tls_range(&min, &max, has_suites).err(),
+        (Err(error), _) | (_, Err(error)) => Some(error),
+    }
+}
+
+/// The rank of a version among others; 0 is whichever is the best.
+pub(crate) fn tls_version(version: &str) -> Result<u8, String> {
+    match version {
         "" => Ok(0),
         "TLS1.2" => Ok(2),
         "TLS1.3" => Ok(3),
         _ => Err(format!("unexpected TLS version {version:?} (must be one of: TLS1.2, TLS1.3)")),
-    };
-    let (min, max) = (settings.text("tls-min-version"), settings.text("tls-max-version"));
-    let (lowest, highest) = match (rank(&min), rank(&max)) {
-        (Ok(lowest), Ok(highest)) => (lowest, highest),
-        (Err(error), _) | (_, Err(error)) => return Some(error),
-    };
-    if highest != 0 && lowest > highest {
-        return Some(format!("min version ({min}) is greater than max version ({max})"));
     }
-    (lowest == 3 && !settings.list("cipher-suites").is_empty())
-        .then(|| "cipher suites cannot be configured when only TLS1.3 is enabled".to_owned())
+}
+
+/// Whether there is a version between the two, and whether suites can be chosen there.
+pub(crate) fn tls_range(min: &str, max: &str, has_suites: bool) -> Result<(), String> {
+    let (lowest, highest) = (tls_version(min)?, tls_version(max)?);
+    if highest != 0 && lowest > highest {
+        return Err(format!("min version ({min}) is greater than max version ({max})"));
+    }
+    match lowest == 3 && has_suites {
+        true => Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned()),
+        false => Ok(()),
+    }
 }
 
 /// Wishes that pintle cannot fulfil yet.

@@ -1,14 +1,10 @@
 //! Where to forward to: what was named, or what the DNS has.
 
 use net::SrvRecord;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::Stopped;
-use super::flags::Flags;
-use super::proxy::{DIAL_PATIENCE, reason};
 use crate::bootstrap::Lookup;
-use crate::logging::{Line, Logger};
+use crate::command::{Flags, Stopped, discover};
+use crate::logging::Logger;
 
 /// A place to forward to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +35,11 @@ pub(super) async fn all<L: Lookup>(
     flags: &Flags,
     lookup: &L,
 ) -> Result<Vec<Endpoint>, Stopped> {
-    let discovered = match flags.discovery_srv.is_empty() {
-        true => Vec::new(),
-        false => discover(logger, flags, lookup).await?,
-    };
+    let discovered = discover(logger, flags, flags.text("trusted-ca-file"), lookup).await?;
     if !discovered.is_empty() {
-        return Ok(discovered);
+        return Ok(discovered.into_iter().map(|one| Endpoint::of(one.record)).collect());
     }
-    let named = flags.endpoints.iter().map(|text| {
+    let named = flags.list("endpoints").iter().map(|text| {
         let behind = text.split_once("://").map_or(text.as_str(), |(_, behind)| behind);
         let address = behind.split(['/', '?', '#']).next().unwrap_or_default();
         let bad = || Stopped::Out(format!("error parsing endpoint {address:?}"));
@@ -57,85 +50,6 @@ pub(super) async fn all<L: Lookup>(
         Ok(Endpoint { host: host.to_owned(), port, priority: 0, weight: 0 })
     });
     named.collect()
-}
-
-async fn discover<L: Lookup>(
-    logger: &Logger,
-    flags: &Flags,
-    lookup: &L,
-) -> Result<Vec<Endpoint>, Stopped> {
-    let domain = &flags.discovery_srv;
-    let suffix = match flags.discovery_srv_name.as_str() {
-        "" => String::new(),
-        name => format!("-{name}"),
-    };
-    let secure = lookup.services(&format!("_etcd-client-ssl{suffix}._tcp.{domain}")).await;
-    let plain = lookup.services(&format!("_etcd-client{suffix}._tcp.{domain}")).await;
-    if let (Err(secure), Err(plain)) = (&secure, &plain) {
-        return Err(Stopped::loudly(format!("dns lookup errors: {secure} and {plain}")));
-    }
-    let found: Vec<(String, Endpoint)> = [("https", secure), ("http", plain)]
-        .into_iter()
-        .flat_map(|(scheme, records)| {
-            let endpoints = records.unwrap_or_default().into_iter().map(Endpoint::of);
-            endpoints.map(move |one| (format!("{scheme}://{}", one.address()), one))
-        })
-        .collect();
-    said(domain, logger.info("discovered cluster from SRV"), &found).send();
-    if flags.insecure_discovery {
-        return Ok(found.into_iter().map(|(_, endpoint)| endpoint).collect());
-    }
-    said(domain, logger.info("validating discovered SRV endpoints"), &found).send();
-    let (good, problems) = validated(flags, found).await;
-    match problems.is_empty() {
-        true => said(domain, logger.info("using validated discovered SRV endpoints"), &good).send(),
-        false => {
-            let line = logger.warn("failed to validate discovered endpoints");
-            let line = said(domain, line, &good);
-            line.error(problems.join(",")).send();
-        }
-    }
-    Ok(good.into_iter().map(|(_, endpoint)| endpoint).collect())
-}
-
-/// A line that tells of endpoints.
-fn said<'a>(domain: &str, line: Line<'a>, found: &[(String, Endpoint)]) -> Line<'a> {
-    let urls = found.iter().map(|(url, _)| url.as_str());
-    line.text("srv-server", domain).list("endpoints", urls)
-}
-
-/// Those that speak TLS by their name and take connections, and what is wrong with the others.
-async fn validated(
-    flags: &Flags,
-    found: Vec<(String, Endpoint)>,
-) -> (Vec<(String, Endpoint)>, Vec<String>) {
-    if !flags.trusted_ca_file.is_empty()
-        && let Err(error) = std::fs::read(&flags.trusted_ca_file)
-    {
-        let problem = format!("open {}: {}", flags.trusted_ca_file, reason(&error));
-        return (Vec::new(), vec![problem]);
-    }
-    let (mut good, mut problems) = (Vec::new(), Vec::new());
-    for (url, endpoint) in found {
-        if !url.starts_with("https://") {
-            problems.push(format!("{url:?} is insecure"));
-            continue;
-        }
-        let address = endpoint.address();
-        match timeout(DIAL_PATIENCE, TcpStream::connect(&address)).await {
-            Ok(Ok(_)) => good.push((url, endpoint)),
-            Ok(Err(error)) => {
-                let reason = reason(&error);
-                problems.push(format!(
-                    "{url:?} failed to dial (dial tcp {address}: connect: {reason})"
-                ));
-            }
-            Err(_) => {
-                problems.push(format!("{url:?} failed to dial (dial tcp {address}: i/o timeout)"));
-            }
-        }
-    }
-    (good, problems)
 }
 
 /// Host and port; a host with colons stands in brackets.

@@ -14,30 +14,19 @@ use env::Random;
 use tokio::net::TcpListener;
 
 use crate::bootstrap::{Lookup, SystemNames};
+use crate::command::{Flags, Stopped, reason};
 use crate::logging::Logger;
 use crate::notify;
-use crate::run::print;
 
 use endpoints::{Endpoint, split_address};
-use flags::{Flags, Parsed};
+pub(crate) use flags::COMMAND;
 use proxy::Proxy;
 
 /// Runs `gateway` with what stands behind it on the command line.
 pub(crate) fn run(logger: &Logger, command_line: &[String], arguments: &[String]) -> ExitCode {
-    let Some(arguments) = flags::of_start(arguments) else {
-        print(flags::GROUP_USAGE);
-        return ExitCode::SUCCESS;
-    };
-    let flags = match flags::parse(&arguments) {
-        Parsed::Flags(flags) => flags,
-        Parsed::Help => {
-            print(&format!("start the gateway\n\n{}", flags::USAGE));
-            return ExitCode::SUCCESS;
-        }
-        Parsed::Wrong(error) => {
-            eprint!("Error: {error}\n{}\n{error}", flags::USAGE);
-            return ExitCode::FAILURE;
-        }
+    let flags = match COMMAND.flags(arguments) {
+        Ok(flags) => flags,
+        Err(code) => return code,
     };
     logger.info("Running: ").list("args", command_line).send();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -51,27 +40,6 @@ pub(crate) fn run(logger: &Logger, command_line: &[String], arguments: &[String]
     }
 }
 
-/// Why it does not go on: said to one of the streams, as etcd says it.
-#[derive(Debug, PartialEq, Eq)]
-enum Stopped {
-    Out(String),
-    Err(String),
-}
-
-impl Stopped {
-    fn loudly(error: impl ToString) -> Self {
-        Self::Err(format!("{}\n", error.to_string()))
-    }
-
-    fn end(self) -> ExitCode {
-        match self {
-            Self::Out(text) => print(&text),
-            Self::Err(text) => eprint!("{text}"),
-        }
-        ExitCode::FAILURE
-    }
-}
-
 async fn start<L: Lookup>(
     logger: &Logger,
     flags: &Flags,
@@ -82,10 +50,11 @@ async fn start<L: Lookup>(
     if endpoints.is_empty() {
         return Err(Stopped::Out("no endpoints found\n".to_owned()));
     }
-    let listener = listen(&flags.listen_addr).await?;
+    let listener = listen(flags.text("listen-addr")).await?;
     let chance = Random::from_machine().map_err(Stopped::loudly)?;
     notify::ready(logger);
-    let proxy = Proxy::new(logger.clone(), endpoints, flags.retry_delay.to_std(), chance);
+    let proxy =
+        Proxy::new(logger.clone(), endpoints, flags.duration("retry-delay").to_std(), chance);
     Ok(proxy.run(listener).await)
 }
 
@@ -95,7 +64,7 @@ async fn check_addresses<L: Lookup>(
     endpoints: &[Endpoint],
     lookup: &L,
 ) -> Result<(), Stopped> {
-    let listen = &flags.listen_addr;
+    let listen = flags.text("listen-addr");
     let Some((host, port)) = split_address(listen) else {
         return Err(Stopped::Out(format!("failed to validate listen address: {listen}\n")));
     };
@@ -130,7 +99,7 @@ async fn listen(address: &str) -> Result<TcpListener, Stopped> {
         return Err(Stopped::loudly(format!("listen tcp: address {port}: invalid port")));
     }
     TcpListener::bind(address).await.map_err(|error| {
-        let reason = proxy::reason(&error);
+        let reason = reason(&error);
         Stopped::loudly(format!("listen tcp {address}: bind: {reason}"))
     })
 }
@@ -169,8 +138,9 @@ mod tests {
     }
 
     fn stopped(arguments: &[&str]) -> Stopped {
-        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let Parsed::Flags(flags) = flags::parse(&arguments) else { panic!("{arguments:?}") };
+        let arguments = ["start"].iter().chain(arguments);
+        let arguments: Vec<String> = arguments.map(|&text| text.to_owned()).collect();
+        let flags = COMMAND.flags(&arguments).expect("they are good");
         let (logger, _) = Logger::memory();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let started = runtime.expect("starts").block_on(start(&logger, &flags, &Names));

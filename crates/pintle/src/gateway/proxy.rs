@@ -1,7 +1,6 @@
 //! Takes connections and passes their bytes on.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::{interval_at, sleep, timeout};
 
 use super::endpoints::Endpoint;
+use crate::command::{DIAL_PATIENCE, reason};
 use crate::logging::Logger;
 
-/// How long a connection to an endpoint may take.
-pub(super) const DIAL_PATIENCE: Duration = Duration::from_secs(30);
 /// After a failed accept (too many open files), how long to leave the listener alone.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often those that failed are tried when nothing is said.
@@ -158,12 +156,6 @@ async fn dial(address: &str) -> Result<TcpStream, String> {
         Ok(Err(error)) => Err(format!("dial tcp {address}: connect: {}", reason(&error))),
         Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
     }
-}
-
-/// What the system says, as Go writes it.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string().to_lowercase();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ pub(crate) struct LogConfig {
 pub(super) const JOURNAL: &str = "systemd/journal";
 
 impl LogConfig {
+    /// JSON on standard error.
+    pub(crate) fn to_stderr(level: Level) -> LogConfig {
+        let outputs = vec!["stderr".to_owned()];
+        LogConfig { level, format: Format::Json, outputs, rotation: None }
+    }
+
     /// Reads the options; the errors' texts are etcd's.
     pub(crate) fn read(settings: &Settings) -> Result<LogConfig, String> {
         match settings.text("logger").as_str() {

@@ -40,6 +40,11 @@ pub(crate) fn logs(text: &str) -> String {
     short
 }
 
+/// gRPC's codes in what clients tell of refusals.
+pub(crate) fn codes(text: &str) -> String {
+    mask_after(text, "code = ")
+}
+
 /// The words before a time, or before a size of a file; and in output of which command.
 const AFTER: &[(&str, &str)] = &[
     ("", "took = "),

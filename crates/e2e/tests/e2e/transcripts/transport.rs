@@ -5,6 +5,8 @@ use e2e::{Authority, Scratch};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Plain,
+    /// As that, by a gRPC proxy of the same program.
+    Proxied,
     /// Members show certificates.
     Tls,
     /// Clients do so, too: theirs says that they are alice, who may be a user.
@@ -12,7 +14,11 @@ pub(crate) enum Transport {
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Tls, Self::MutualTls];
+    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Proxied, Self::Tls, Self::MutualTls];
+
+    fn is_plain(self) -> bool {
+        matches!(self, Self::Plain | Self::Proxied)
+    }
 }
 
 /// A transport, with the certificates for it.
@@ -35,7 +41,7 @@ impl Wire {
     /// What a member is told.
     pub(crate) fn flags(&self) -> Vec<String> {
         let mut flags = Vec::new();
-        if self.transport != Transport::Plain {
+        if !self.transport.is_plain() {
             flags.push(format!("--cert-file={}", self.file("server.crt")));
             flags.push(format!("--key-file={}", self.file("server.key")));
         }
@@ -49,7 +55,7 @@ impl Wire {
     /// What etcdctl is told besides the endpoints.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = Vec::new();
-        if self.transport != Transport::Plain {
+        if !self.transport.is_plain() {
             words.push(format!("--cacert={}", self.file("ca.crt")));
         }
         if self.transport == Transport::MutualTls {
@@ -62,7 +68,7 @@ impl Wire {
     /// A member's address as etcdctl is told it.
     pub(crate) fn endpoint(&self, address: &str) -> String {
         match self.transport {
-            Transport::Plain => address.to_owned(),
+            Transport::Plain | Transport::Proxied => address.to_owned(),
             Transport::Tls | Transport::MutualTls => format!("https://{address}"),
         }
     }
