@@ -97,7 +97,7 @@ impl Cluster {
     }
 
     /// As [`Cluster::start`], with members that find each other at a discovery service, which
-    /// must have been told how many they are.
+    /// must have been told how many they are. They speak TLS with it if flags say whom to believe.
     pub fn gather(
         name: &str,
         servers: &[&Server],
@@ -105,12 +105,14 @@ impl Cluster {
         service: SocketAddr,
         token: &str,
     ) -> anyhow::Result<Self> {
+        let secure = flags.iter().any(|flag| flag.starts_with("--discovery-cacert="));
+        let scheme = if secure { "https" } else { "http" };
         let identity = |cluster: &Self, at: usize| {
             vec![
                 format!("--name={}", name_of(at)),
                 format!("--initial-advertise-peer-urls={}", cluster.seats[at].peer_url),
                 format!("--discovery-token={token}"),
-                format!("--discovery-endpoints=http://{service}"),
+                format!("--discovery-endpoints={scheme}://{service}"),
             ]
         };
         let network = Network::Links(Links::new());

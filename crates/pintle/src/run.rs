@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use env::RealClock;
-use net::{ClientTls, TlsInfo};
+use net::{ClientTls, InitialCluster, TlsInfo};
 
 use crate::bootstrap::{Failure, First};
 use crate::config::check::{ADVERTISE_MISSING, Verdict, check};
-use crate::config::{Config, start_line};
+use crate::config::{Config, Srv, start_line};
 use crate::doors::Doors;
 use crate::logging::{Level, LogConfig, Logger};
 use crate::options::arguments::{Parsed, parse};
@@ -273,18 +273,28 @@ fn prepared(logger: &Logger, config: &Config) -> anyhow::Result<Ended> {
     wire::run_member(config, logger, doors, dialer, bootstrap)
 }
 
-/// How other members are reached. Those that the DNS has named are believed for its name, where
-/// no authority is said to vouch for them.
+/// How other members are reached.
 fn dialer(config: &Config, first: Option<&First>, info: &TlsInfo) -> anyhow::Result<peer::Dialer> {
-    let mut info = info.clone();
-    let srv = config.bootstrap.srv.as_ref().filter(|_| info.trusted_ca_file.is_empty());
-    if let (Some(first), Some(srv)) = (first, srv)
-        && first.members.to_string().contains("https://")
+    let members = first.map(|first| &first.members);
+    let info = believed_by_domain(config.bootstrap.srv.as_ref(), members, info.clone());
+    let tls = Some(ClientTls::new(&info, &[])?);
+    Ok(peer::Dialer { tls, local_address: config.member_local_address() })
+}
+
+/// Members that the DNS has named are believed for its domain, where no authority is said to vouch
+/// for them.
+fn believed_by_domain(
+    srv: Option<&Srv>,
+    members: Option<&InitialCluster>,
+    mut info: TlsInfo,
+) -> TlsInfo {
+    if let (Some(srv), Some(members)) = (srv, members)
+        && info.trusted_ca_file.is_empty()
+        && members.to_string().contains("https://")
     {
         info.server_name = srv.domain.clone();
     }
-    let tls = Some(ClientTls::new(&info, &[])?);
-    Ok(peer::Dialer { tls, local_address: config.member_local_address() })
+    info
 }
 
 /// Where this member dials the others from, if that was asked for.
@@ -344,4 +354,30 @@ fn end(logger: &Logger, ended: Ended) -> ExitCode {
 #[expect(clippy::print_stdout, reason = "help and version are what the user asked for")]
 pub(crate) fn print(text: &str) {
     print!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_that_the_dns_has_named_are_believed_for_its_domain() {
+        let srv = Srv { domain: "example.com".to_owned(), name: String::new() };
+        let members = |text| InitialCluster::parse(text).expect("it is good");
+        let secure = members("a=http://10.0.0.1:2380,b=https://10.0.0.2:2380");
+        let plain = members("a=http://10.0.0.1:2380");
+        let vouched = TlsInfo { trusted_ca_file: "ca.crt".to_owned(), ..TlsInfo::default() };
+        let nobody = TlsInfo::default();
+        for (srv, members, info, name) in [
+            (Some(&srv), Some(&secure), &nobody, "example.com"),
+            (Some(&srv), Some(&plain), &nobody, ""),
+            (Some(&srv), Some(&secure), &vouched, ""),
+            // Who has a log did not ask the DNS.
+            (Some(&srv), None, &nobody, ""),
+            (None, Some(&secure), &nobody, ""),
+        ] {
+            let believed = believed_by_domain(srv, members, info.clone());
+            assert_eq!(believed, TlsInfo { server_name: name.to_owned(), ..info.clone() });
+        }
+    }
 }

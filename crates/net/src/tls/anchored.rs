@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
@@ -24,6 +25,7 @@ pub(super) struct Clients {
     pub(super) others: Arc<dyn ClientCertVerifier>,
     /// Which names may come in.
     pub(super) info: TlsInfo,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
 /// The same of servers.
@@ -33,6 +35,130 @@ pub(super) struct Servers {
     pub(super) others: Arc<dyn ServerCertVerifier>,
     /// Which names others may have, too: as in etcd, those that may come in.
     pub(super) info: TlsInfo,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// Believes any certificate. That its owner is there is still asked for.
+#[derive(Debug)]
+pub(super) struct Anybody {
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// That who shows a certificate has its key is for the `algorithms` to say, whoever is believed.
+macro_rules! owners_sign {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls12_signature(message, cert, signed, &self.algorithms)
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, cert, signed, &self.algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.algorithms.supported_schemes()
+        }
+    };
+}
+
+impl ClientCertVerifier for Clients {
+    fn verify_client_cert(
+        &self,
+        cert: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        if self.authorities.contains(cert) {
+            if !read_in_its_time(cert, now)?.for_clients {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+        } else {
+            self.others.verify_client_cert(cert, intermediates, now).map_err(unknown)?;
+        }
+        // Also judged after each handshake; here the client is told, too.
+        has_allowed_name(&self.info, cert)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.others.root_hint_subjects()
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        self.others.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.others.client_auth_mandatory()
+    }
+
+    owners_sign!();
+}
+
+impl ServerCertVerifier for Servers {
+    fn verify_server_cert(
+        &self,
+        cert: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if self.authorities.contains(cert) {
+            let facts = read_in_its_time(cert, now)?;
+            if !facts.for_servers {
+                return Err(CertificateError::InvalidPurpose.into());
+            }
+            if !facts.is_for(&name.to_str()) {
+                let (expected, presented) = (name.to_owned(), facts.dns_names);
+                let error = CertificateError::NotValidForNameContext { expected, presented };
+                return Err(error.into());
+            }
+        } else {
+            let judged = self.others.verify_server_cert(cert, intermediates, name, ocsp, now);
+            judged.map_err(unknown)?;
+        }
+        has_allowed_name(&self.info, cert)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    owners_sign!();
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    owners_sign!();
+}
+
+/// An authority that only bears the name of one that is believed is an unknown one, also to the
+/// other side.
+fn unknown(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::UnknownIssuer.into()
+        }
+        error => error,
+    }
 }
 
 /// What a certificate says of its owner.
@@ -51,114 +177,10 @@ fn read_in_its_time(cert: &CertificateDer<'_>, now: UnixTime) -> Result<Facts, E
     }
 }
 
-impl ClientCertVerifier for Clients {
-    fn verify_client_cert(
-        &self,
-        cert: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let facts = if self.authorities.contains(cert) {
-            let facts = read_in_its_time(cert, now)?;
-            if !facts.for_clients {
-                return Err(CertificateError::InvalidPurpose.into());
-            }
-            facts
-        } else {
-            self.others.verify_client_cert(cert, intermediates, now)?;
-            read(cert)?
-        };
-        // Also judged after each handshake; here the client is told, too.
-        if !is_allowed(&self.info, &facts) {
-            return Err(CertificateError::NotValidForName.into());
-        }
-        Ok(ClientCertVerified::assertion())
+/// Looks for names only where it matters which they are.
+fn has_allowed_name(info: &TlsInfo, cert: &CertificateDer<'_>) -> Result<(), Error> {
+    if !info.any_name_may_come() && !is_allowed(info, &read(cert)?) {
+        return Err(CertificateError::NotValidForName.into());
     }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.others.root_hint_subjects()
-    }
-
-    fn offer_client_auth(&self) -> bool {
-        self.others.offer_client_auth()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.others.client_auth_mandatory()
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.others.supported_verify_schemes()
-    }
-}
-
-impl ServerCertVerifier for Servers {
-    fn verify_server_cert(
-        &self,
-        cert: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let facts = if self.authorities.contains(cert) {
-            let facts = read_in_its_time(cert, now)?;
-            if !facts.for_servers {
-                return Err(CertificateError::InvalidPurpose.into());
-            }
-            if !facts.is_for(&name.to_str()) {
-                let (expected, presented) = (name.to_owned(), facts.dns_names);
-                let error = CertificateError::NotValidForNameContext { expected, presented };
-                return Err(error.into());
-            }
-            facts
-        } else {
-            self.others.verify_server_cert(cert, intermediates, name, ocsp, now)?;
-            read(cert)?
-        };
-        if !is_allowed(&self.info, &facts) {
-            return Err(CertificateError::NotValidForName.into());
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.others.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.others.supported_verify_schemes()
-    }
+    Ok(())
 }

@@ -5,16 +5,13 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, SignatureScheme};
 use tokio_rustls::{TlsConnector, TlsStream};
 
-use super::anchored::Servers;
+use super::anchored::{Anybody, Servers};
 use super::facts::Facts;
 use super::files::{Authorities, Pair};
 use super::refusal;
@@ -150,6 +147,7 @@ fn connector(
     authorities: Option<&Authorities>,
 ) -> Result<TlsConnector, TlsError> {
     let provider = info.provider();
+    let algorithms = provider.signature_verification_algorithms;
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&info.versions())?;
     let machine;
@@ -162,7 +160,7 @@ fn connector(
     };
     let roots = &authorities.roots;
     let builder = if info.insecure_skip_verify || info.self_signed {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody { algorithms }))
     } else if roots.is_empty() {
         // Nobody vouches for anybody: to be found out by who dials, as in Go.
         builder.with_root_certificates(Arc::clone(roots))
@@ -171,7 +169,7 @@ fn connector(
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), provider).build();
         let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
         let (authorities, info) = (Arc::clone(&authorities.certs), info.clone());
-        let verifier = Arc::new(Servers { authorities, others, info });
+        let verifier = Arc::new(Servers { authorities, others, info, algorithms });
         builder.dangerous().with_custom_certificate_verifier(verifier)
     };
     let mut config = match pair {
@@ -194,44 +192,5 @@ impl ResolvesClientCert for Shown {
 
     fn has_certs(&self) -> bool {
         true
-    }
-}
-
-/// Believes any certificate. That its owner is there is still asked for.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -68,6 +68,7 @@ fn described(alert: AlertDescription) -> String {
         AlertDescription::CertificateUnknown => "unknown certificate".to_owned(),
         AlertDescription::CertificateRevoked => "revoked certificate".to_owned(),
         AlertDescription::HandshakeFailure => "handshake failure".to_owned(),
+        AlertDescription::DecryptError => "error decrypting message".to_owned(),
         AlertDescription::ProtocolVersion => "protocol version not supported".to_owned(),
         AlertDescription::CertificateRequired => "certificate required".to_owned(),
         other => format!("{other:?}"),

@@ -297,6 +297,7 @@ fn acceptor(
     authorities: Option<&Authorities>,
 ) -> Result<TlsAcceptor, TlsError> {
     let provider = info.provider();
+    let algorithms = provider.signature_verification_algorithms;
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&info.versions())?;
     let machine;
@@ -314,7 +315,8 @@ fn acceptor(
             let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
             let others = verifier.map_err(|error| TlsError::File(error.to_string()))?;
             let (authorities, info) = (Arc::clone(&authorities.certs), info.clone());
-            builder.with_client_cert_verifier(Arc::new(Clients { authorities, others, info }))
+            let verifier = Clients { authorities, others, info, algorithms };
+            builder.with_client_cert_verifier(Arc::new(verifier))
         }
     };
     let mut config =

@@ -51,6 +51,11 @@ impl TlsInfo {
         self.cert_file.is_empty() && self.key_file.is_empty()
     }
 
+    /// Whether no names are told that alone may come in.
+    pub(super) fn any_name_may_come(&self) -> bool {
+        self.allowed_cns.is_empty() && self.allowed_hostnames.is_empty()
+    }
+
     pub(super) fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
         let mut versions = Vec::new();
         if !self.without_tls13 {

@@ -8,13 +8,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevokedCertParams, SerialNumber,
 };
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
+use super::facts::Facts;
 use super::{ClientTls, Endpoint, Secured, Security, ServerTls, TlsInfo, self_signed, today};
 use crate::stream::Stream;
 
@@ -183,6 +187,42 @@ async fn clients_are_known_by_their_certificate() {
     assert_eq!(name.as_deref(), Some("client"));
 }
 
+/// For `localhost`, and for another name that is cut short: who finds the first one is content.
+fn half_readable(common_name: &str) -> CertificateParams {
+    const SUBJECT_ALTERNATIVE_NAME: [u64; 4] = [2, 5, 29, 17];
+    let names = b"\x30\x0d\x82\x09localhost\x82\x7f".to_vec();
+    let names = CustomExtension::from_oid_content(&SUBJECT_ALTERNATIVE_NAME, names);
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.custom_extensions = vec![names];
+    params
+}
+
+#[tokio::test]
+async fn a_certificate_is_read_only_where_its_names_matter() {
+    let kit = Kit::new();
+    let key = KeyPair::generate().expect("makes a key");
+    let cert = half_readable("half").signed_by(&key, &kit.authority.0).expect("signs");
+    let cert = cert.der().clone();
+    assert_eq!(Facts::of(&cert), None);
+
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it is one");
+    let config = ServerConfig::builder_with_provider(kit.info("client").provider())
+        .with_protocol_versions(&kit.info("client").versions())
+        .expect("is possible")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert], key)
+        .expect("is possible");
+    let server = TlsAcceptor::from(Arc::new(config));
+    let picky = TlsInfo { allowed_cns: vec!["half".to_owned()], ..kit.info("client") };
+    for (info, is_good) in [(kit.info("client"), true), (picky, false)] {
+        let (near, far, _) = pair().await;
+        let dialler = client(&info);
+        let (_, dialled) = tokio::join!(server.accept(far), dialler.secure(near, "localhost"));
+        assert_eq!(dialled.is_ok(), is_good, "{:?}", dialled.err());
+    }
+}
+
 /// Writes a certificate that signs itself and may sign others, for an own name and purposes.
 fn write_own(folder: &Folder, host: &str, purposes: &[ExtendedKeyUsagePurpose]) -> TlsInfo {
     let mut params = CertificateParams::new([host.to_owned()]).expect("names");
@@ -225,6 +265,25 @@ async fn a_certificate_in_the_list_of_authorities_is_held_to_what_it_says() {
 }
 
 #[tokio::test]
+async fn who_is_dialled_by_address_can_be_believed_for_another_name() {
+    let kit = Kit::new();
+    let params = CertificateParams::new(["example.com".to_owned()]).expect("names");
+    let key = KeyPair::generate().expect("makes a key");
+    let cert = params.signed_by(&key, &kit.authority.0).expect("signs");
+    fs::write(kit.folder.path("domain.crt"), cert.pem()).expect("writes");
+    fs::write(kit.folder.path("domain.key"), key.serialize_pem()).expect("writes");
+    let server = server(&kit.info("domain"));
+    for (name, is_good) in [("example.com", true), ("", false), ("example.org", false)] {
+        let dialler = client(&TlsInfo { server_name: name.to_owned(), ..kit.info("client") });
+        let (near, far, remote) = pair().await;
+        let host = remote.ip().to_string();
+        let (_, dialled) =
+            tokio::join!(server.accept(far, Some(remote)), dialler.secure(near, &host));
+        assert_eq!(dialled.is_ok(), is_good, "{name:?}: {:?}", dialled.err());
+    }
+}
+
+#[tokio::test]
 async fn nobody_is_asked_where_nobody_can_vouch() {
     let kit = Kit::new();
     let server = server(&TlsInfo { trusted_ca_file: String::new(), ..kit.info("server") });
@@ -249,6 +308,23 @@ async fn strangers_and_expired_ones_are_refused_on_both_sides() {
     assert!(!is_refused(&server(&kit.info("stranger")), &client(&trusting)).await);
     let elsewhere = TlsInfo { server_name: "example.com".to_owned(), ..kit.info("client") };
     assert!(is_refused(&good, &client(&elsewhere)).await);
+}
+
+#[tokio::test]
+async fn a_namesake_of_an_authority_is_unknown() {
+    let kit = Kit::new();
+    Authority::new("root").vouch(&kit.folder, "stranger", 12, 365);
+    let heard = |server, client| async move {
+        talk(&server, &client).await.expect_err("is unknown").to_string()
+    };
+    assert_eq!(
+        heard(server(&kit.info("server")), client(&kit.info("stranger"))).await,
+        "remote error: tls: unknown certificate authority"
+    );
+    assert_eq!(
+        heard(server(&kit.info("stranger")), client(&kit.info("client"))).await,
+        "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+    );
 }
 
 #[tokio::test]
