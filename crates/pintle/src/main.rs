@@ -18,8 +18,6 @@
 //! `memory`, `bootstrap/`, `audit`, `notify`, `signals`, `spans`, `version`, `wire`,
 //! `command/`, `gateway/`, `grpc_proxy/`.
 
-#![expect(dead_code, reason = "the wiring takes up what nothing reads yet")]
-
 mod audit;
 mod bootstrap;
 mod certificates;

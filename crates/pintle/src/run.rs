@@ -28,8 +28,6 @@ pub(crate) enum Ended {
     Removed,
     /// It could not go on, since a disk did not do what it must.
     MemberFailed(anyhow::Error),
-    /// A door fell shut while it served.
-    ListenerFailed(anyhow::Error),
 }
 
 /// What the process was given.
@@ -342,10 +340,6 @@ fn end(logger: &Logger, ended: Ended) -> ExitCode {
         Ended::Removed => ExitCode::SUCCESS,
         Ended::MemberFailed(error) => {
             logger.line(Level::Fatal, "member failed").error(format_args!("{error:#}")).send();
-            FAILURE.into()
-        }
-        Ended::ListenerFailed(error) => {
-            logger.line(Level::Fatal, "listener failed").error(error).send();
             FAILURE.into()
         }
     }

@@ -182,10 +182,18 @@ fn it_is_etcd_under_etcds_name() {
 }
 
 #[test]
-fn the_grpc_proxy_is_not_built_yet_and_says_so() {
-    let output = run(&["grpc-proxy", "start"], &[]);
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stderr), "etcd grpc-proxy is not built yet in pintle\n");
+fn the_grpc_proxy_refuses_what_is_not_built() {
+    for flag in [
+        "--experimental-leasing-prefix=x",
+        "--experimental-serializable-ordering",
+        "--experimental-enable-grpc-logging",
+    ] {
+        let output = run(&["grpc-proxy", "start", "--listen-addr=127.0.0.1:0", flag], &[]);
+        assert_eq!(output.status.code(), Some(1));
+        let name = flag.split('=').next().unwrap_or_default();
+        let expected = format!("{name} is not built in pintle; leave it out\n");
+        assert_eq!(text(&output.stderr), expected);
+    }
 }
 
 #[test]

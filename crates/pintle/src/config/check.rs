@@ -6,7 +6,7 @@
 use net::{check_advertised, check_bindable};
 
 use super::{advertised_client_urls, initial_cluster};
-use crate::options::{Availability, Settings, Source};
+use crate::options::{Settings, Source};
 
 /// What is wrong and what is doubtful.
 #[derive(Debug, Default)]
@@ -78,7 +78,6 @@ pub(crate) fn check(settings: &Settings) -> Verdict {
     if verdict.problems.is_empty() || settings.path.is_none() {
         verdict.warnings.extend(deprecated(settings));
     }
-    verdict.problems.extend(not_built(settings));
     verdict
 }
 
@@ -279,12 +278,4 @@ pub(crate) fn tls_range(min: &str, max: &str, has_suites: bool) -> Result<(), St
         true => Err("cipher suites cannot be configured when only TLS1.3 is enabled".to_owned()),
         false => Ok(()),
     }
-}
-
-/// Wishes that pintle cannot fulfil yet.
-fn not_built(settings: &Settings) -> impl Iterator<Item = String> {
-    settings
-        .changed()
-        .filter(|row| row.availability == Availability::NotBuilt)
-        .map(|row| format!("--{} is not built yet in pintle; leave it at its default", row.name))
 }

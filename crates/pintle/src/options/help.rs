@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::gates::GATES;
-use super::{Availability, Group, Kind, TABLE};
+use super::{Group, Kind, TABLE};
 
 /// The short usage, which goes to standard error.
 pub(crate) const USAGE: &str = "\
@@ -54,12 +54,6 @@ pub(crate) fn flags() -> String {
             }
             if row.kind == Kind::Gates {
                 gates(&mut text);
-            }
-            if row.availability == Availability::NotBuilt {
-                line(
-                    &mut text,
-                    format_args!("    Not built yet: any other value stops the start."),
-                );
             }
         }
     }

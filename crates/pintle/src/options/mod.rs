@@ -28,18 +28,6 @@ pub(crate) use settings::{ClientCerts, Settings, Source};
 pub(crate) use table::TABLE;
 pub(crate) use value::{Kind, Value};
 
-/// What pintle does with an option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Availability {
-    /// It does what it does in etcd.
-    Works,
-    /// etcd has it and pintle does not yet: anything but the default stops the start, because a
-    /// server that silently drops a wish (for TLS, say) is worse than none.
-    NotBuilt,
-    /// Taken and without effect, in etcd too.
-    Ignored,
-}
-
 /// Under which heading help lists an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
@@ -81,7 +69,6 @@ pub(crate) struct Row {
     /// Its value when nobody sets it, as text.
     pub(crate) default: &'static str,
     pub(crate) group: Group,
-    pub(crate) availability: Availability,
     pub(crate) file: FileKey,
     /// A line for help, and a second one or nothing.
     help: [&'static str; 2],

@@ -88,13 +88,10 @@ impl Settings {
     }
 
     /// The rows whose value is not the default.
+    #[cfg(test)]
     pub(crate) fn changed(&self) -> impl Iterator<Item = &'static Row> {
-        let entries = self.entries.iter();
-        TABLE
-            .iter()
-            .zip(entries)
-            .filter(|(row, entry)| row.default_value() != entry.0)
-            .map(|both| both.0)
+        let entries = TABLE.iter().zip(&self.entries);
+        entries.filter(|(row, entry)| row.default_value() != entry.0).map(|both| both.0)
     }
 
     pub(crate) fn text(&self, name: &str) -> String {

@@ -1,6 +1,6 @@
 //! A table of data: every option that etcd 3.7.1 knows, and the few that are ours.
 
-use super::{Availability, FileKey, Group, Kind, Row};
+use super::{FileKey, Group, Kind, Row};
 
 const TEXT: Kind = Kind::Text;
 const BOOL: Kind = Kind::Bool;
@@ -296,8 +296,7 @@ pub(crate) const TABLE: &[Row] = &[
         "write-only",
         "Taken and ignored, as in etcd: write-only, write-only-skip-check,",
     )
-    .more("write-only-drop-data or gone.")
-    .ignored(),
+    .more("write-only-drop-data or gone."),
     security("cert-file", TEXT, "", "Certificate to show to clients.")
         .at(&[CLIENT_TLS, "cert-file"]),
     security("key-file", TEXT, "", "Key of that certificate.").at(&[CLIENT_TLS, "key-file"]),
@@ -654,7 +653,7 @@ const fn hidden(name: &'static str, kind: Kind, default: &'static str, help: &'s
 
 /// An option that etcd once had.
 const fn old(name: &'static str) -> Row {
-    hidden(name, IGNORED, "", "Old; taken and ignored.").no_key().ignored()
+    hidden(name, IGNORED, "", "Old; taken and ignored.").no_key()
 }
 
 const fn row(
@@ -664,24 +663,14 @@ const fn row(
     default: &'static str,
     help: &'static str,
 ) -> Row {
-    let (availability, file) = (Availability::Works, FileKey::Same);
-    Row { name, kind, default, group, availability, file, help: [help, ""] }
+    let file = FileKey::Same;
+    Row { name, kind, default, group, file, help: [help, ""] }
 }
 
 impl Row {
     /// A second line of help.
     const fn more(mut self, help: &'static str) -> Row {
         self.help[1] = help;
-        self
-    }
-
-    const fn not_built(mut self) -> Row {
-        self.availability = Availability::NotBuilt;
-        self
-    }
-
-    const fn ignored(mut self) -> Row {
-        self.availability = Availability::Ignored;
         self
     }
 

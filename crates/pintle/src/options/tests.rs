@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::arguments::{Parsed, parse};
 use super::environment::{self, Notice, Refused};
-use super::{Availability, FileKey, Group, Kind, Settings, Source, TABLE, Value, file, find, help};
+use super::{FileKey, Group, Kind, Settings, Source, TABLE, Value, file, find, help};
 
 /// Every option of 3.7.1 with its default, as its documentation has them.
 const KNOWN: &str = include_str!("known_options.txt");
@@ -50,14 +50,11 @@ fn compat_says_of_every_option_how_it_is() {
             continue;
         };
         let (verdict, _how) = rest.split_once(" |").expect("has a verdict");
-        assert!(["same", "differs", "not yet", "own"].contains(&verdict), "{line}");
+        assert!(["same", "differs", "own"].contains(&verdict), "{line}");
         assert!(told.insert(name, verdict).is_none(), "{name} stands there twice");
     }
     for row in TABLE {
         let verdict = told.remove(row.name).unwrap_or_else(|| panic!("no row for {}", row.name));
-        if row.availability == Availability::NotBuilt {
-            assert_eq!(verdict, "not yet", "{}", row.name);
-        }
         assert_eq!(verdict == "own", row.group == Group::Own, "{}", row.name);
         assert_eq!(row.name.starts_with("experimental-"), row.group == Group::Own, "{}", row.name);
     }
@@ -101,14 +98,12 @@ fn variables_follow_from_names() {
 }
 
 #[test]
-fn help_lists_every_option_and_says_what_is_missing() {
+fn help_lists_every_option() {
     let text = help::flags();
     for row in TABLE {
         let listed = text.contains(&format!("  --{} '{}'\n", row.name, row.default));
         assert_eq!(listed, row.group != Group::Hidden, "{}", row.name);
     }
-    let missing = TABLE.iter().filter(|row| row.availability == Availability::NotBuilt).count();
-    assert_eq!(text.matches("Not built yet").count(), missing);
     assert!(text.contains("    FastLeaseKeepAlive=true|false (BETA - default=true)\n"));
 }
 
