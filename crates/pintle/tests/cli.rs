@@ -183,11 +183,7 @@ fn it_is_etcd_under_etcds_name() {
 
 #[test]
 fn the_grpc_proxy_refuses_what_is_not_built() {
-    for flag in [
-        "--experimental-leasing-prefix=x",
-        "--experimental-serializable-ordering",
-        "--experimental-enable-grpc-logging",
-    ] {
+    for flag in ["--experimental-leasing-prefix=x", "--experimental-enable-grpc-logging"] {
         let output = run(&["grpc-proxy", "start", "--listen-addr=127.0.0.1:0", flag], &[]);
         assert_eq!(output.status.code(), Some(1));
         let name = flag.split('=').next().unwrap_or_default();

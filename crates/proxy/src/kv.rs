@@ -11,6 +11,7 @@ use proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, RequestOp, TxnRequest, TxnResponse,
 };
+use tokio::time::sleep;
 
 use crate::cache::{Found, Keys, Question};
 use crate::proxy::Proxy;
@@ -41,6 +42,22 @@ impl Proxy {
     ) -> Result<Bytes, Status> {
         self.channel.unary(path, &metadata(caller), request, repeat).await.map_err(status::of)
     }
+
+    /// As [`Proxy::ask`], for what changes nothing: never from before what was read last, where
+    /// that is wished. Members have their turn until one is not behind.
+    async fn read(&self, caller: &Caller, path: &str, request: &[u8]) -> Result<Bytes, Status> {
+        let mut behind = 0;
+        loop {
+            let reply = self.ask(caller, path, request, Repeat::Always).await?;
+            match &self.order {
+                Some(order) if !order.admits(&reply) => {
+                    behind += 1;
+                    sleep(order.pause(behind)?).await;
+                }
+                _ => return Ok(reply),
+            }
+        }
+    }
 }
 
 /// Who asks is a part of the question: what one may read is not for everybody.
@@ -68,28 +85,32 @@ pub(crate) async fn range(
     let question = question(&caller, &range);
     if range.serializable {
         match proxy.cache.get(&question, range.revision) {
-            Found::Answer(reply) => return Ok(reply),
+            Found::Answer(reply) if is_in_order(&proxy, &reply) => return Ok(reply),
             Found::Compacted => {
                 let text = "etcdserver: mvcc: required revision has been compacted";
                 return Err(Status::new(Code::OutOfRange, text));
             }
-            Found::Nothing => {}
+            Found::Answer(_) | Found::Nothing => {}
         }
     }
     let since = proxy.cache.now();
     let revision = range.revision;
     let keys = Keys { key: range.key.clone(), range_end: range.range_end.clone() };
     let reply = if proxy.namespace.is_empty() {
-        proxy.ask(&caller, RANGE, &request, Repeat::Always).await?
+        proxy.read(&caller, RANGE, &request).await?
     } else {
         proxy.namespace.put_on(&mut range.key, &mut range.range_end);
-        let reply = proxy.ask(&caller, RANGE, &range.encode_to_vec(), Repeat::Always).await?;
+        let reply = proxy.read(&caller, RANGE, &range.encode_to_vec()).await?;
         let mut reply: RangeResponse = answered(reply)?;
         proxy.namespace.range_reply(&mut reply);
         encode(&reply)
     };
     proxy.cache.add(question, keys, revision, reply.clone(), since);
     Ok(reply)
+}
+
+fn is_in_order(proxy: &Proxy, reply: &Bytes) -> bool {
+    proxy.order.as_ref().is_none_or(|order| order.admits(reply))
 }
 
 pub(crate) async fn range_stream(
@@ -152,13 +173,22 @@ pub(crate) async fn txn(
     for compare in &txn.compare {
         keys.push(Keys { key: compare.key.clone(), range_end: compare.range_end.clone() });
     }
-    let repeat = if is_read_only(&txn) { Repeat::Always } else { Repeat::Unsent };
+    let is_read_only = is_read_only(&txn);
     let _writing = proxy.cache.writing(keys);
+    let request = match proxy.namespace.is_empty() {
+        true => request,
+        false => {
+            proxy.namespace.txn(&mut txn);
+            encode(&txn)
+        }
+    };
+    let reply = match is_read_only {
+        true => proxy.read(&caller, TXN, &request).await?,
+        false => proxy.ask(&caller, TXN, &request, Repeat::Unsent).await?,
+    };
     if proxy.namespace.is_empty() {
-        return proxy.ask(&caller, TXN, &request, repeat).await;
+        return Ok(reply);
     }
-    proxy.namespace.txn(&mut txn);
-    let reply = proxy.ask(&caller, TXN, &txn.encode_to_vec(), repeat).await?;
     let mut reply: TxnResponse = answered(reply)?;
     proxy.namespace.txn_reply(&mut reply);
     Ok(encode(&reply))

@@ -13,7 +13,7 @@
 //!
 //! What it never knows: raft, the log, the db file, members from within.
 //!
-//! Files in reading order: `proxy`, `status`, `forward`, `namespace`, `cache`, `kv`, `watch/`,
+//! Files in reading order: `proxy`, `status`, `forward`, `namespace`, `cache`, `order`, `kv`, `watch/`,
 //! `lease`, `leader`, `cluster`, `health`, `scrape`, `metrics`.
 
 mod cache;
@@ -25,6 +25,7 @@ mod leader;
 mod lease;
 mod metrics;
 mod namespace;
+mod order;
 mod proxy;
 mod scrape;
 mod status;

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::cache::Cache;
 use crate::cluster::{self, Registration};
 use crate::namespace::Namespace;
+use crate::order::Order;
 use crate::watch::Hub;
 use crate::{forward, health, kv, leader, lease, metrics, scrape};
 
@@ -33,6 +34,8 @@ pub struct Options {
     pub sync_interval: Duration,
     /// What is put before every key.
     pub namespace: String,
+    /// Whether reads that may be old never go back.
+    pub ordering: bool,
     /// Where clients find the proxy; the members are told of where there is none.
     pub advertise_client_url: String,
     /// Whether the proxy tells others of itself.
@@ -51,6 +54,7 @@ pub struct Proxy {
     pub(crate) channel: Channel,
     pub(crate) namespace: Namespace,
     pub(crate) cache: Cache,
+    pub(crate) order: Option<Order>,
     pub(crate) hub: Arc<Hub>,
     table: Table<Proxy>,
     leader_lost: watch::Sender<bool>,
@@ -76,17 +80,26 @@ impl Proxy {
         if !options.sync_interval.is_zero() {
             tasks.spawn(cluster::follow(channel.clone(), options.sync_interval));
         }
+        let order = options.ordering.then(|| Order::new(options.members.endpoints.len()));
         Ok(Arc::new(Self {
             hub: Hub::new(channel.clone(), namespace.clone(), Handle::current()),
             options,
             channel,
             namespace,
             cache: Cache::default(),
+            order,
             table: Table::new(rows()),
             leader_lost,
             stop: watch::Sender::new(false),
             _tasks: tasks,
         }))
+    }
+
+    /// Waits until it may serve.
+    pub async fn ready(&self) {
+        if let Some(order) = &self.order {
+            order.recover(&self.channel, &self.namespace).await;
+        }
     }
 
     async fn plain(

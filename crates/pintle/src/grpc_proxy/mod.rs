@@ -55,6 +55,7 @@ async fn serve(logger: &Logger, flags: &Flags) -> Result<Termination, Stopped> {
         members,
         sync_interval: flags.duration("endpoints-auto-sync-interval").to_std(),
         namespace: flags.text("namespace").to_owned(),
+        ordering: flags.switch("experimental-serializable-ordering"),
         advertise_client_url: flags.text("advertise-client-url").to_owned(),
         registration: registration(flags),
         keepalive: keepalive(flags),
@@ -65,6 +66,10 @@ async fn serve(logger: &Logger, flags: &Flags) -> Result<Termination, Stopped> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&proxy, cores, STOP_GRACE).map_err(Stopped::loudly)?;
     let mut signals = Signals::listen().map_err(Stopped::loudly)?;
+    tokio::select! {
+        signal = signals.wait(logger) => return Ok(signal),
+        () = proxy.ready() => {}
+    }
     doors.open(logger, flags, &server)?;
     let address = flags.text("listen-addr");
     logger.info("started gRPC proxy").text("address", address).send();
