@@ -13,8 +13,8 @@
 //!
 //! What it never knows: raft, the log, the db file, members from within.
 //!
-//! Files in reading order: `proxy`, `status`, `forward`, `namespace`, `cache`, `order`, `kv`, `watch/`,
-//! `lease`, `leader`, `cluster`, `health`, `scrape`, `metrics`.
+//! Files in reading order: `proxy`, `status`, `forward`, `namespace`, `cache`, `order`, `kv`,
+//! `watch/`, `lease`, `leader`, `cluster`, `health`, `scrape`, `metrics`.
 
 mod cache;
 mod cluster;

@@ -43,7 +43,6 @@ fn sizes(flags: &Flags) -> Result<(), String> {
 fn not_built(flags: &Flags) -> Result<(), String> {
     let wishes = [
         ("experimental-leasing-prefix", !flags.text("experimental-leasing-prefix").is_empty()),
-        ("experimental-serializable-ordering", flags.switch("experimental-serializable-ordering")),
         ("experimental-enable-grpc-logging", flags.switch("experimental-enable-grpc-logging")),
     ];
     match wishes.iter().find(|(_, wished)| *wished) {
