@@ -6,7 +6,7 @@ use net::SrvRecord;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Flags, Stopped, reason};
+use super::{Flags, Stopped, host_port, reason};
 use crate::bootstrap::Lookup;
 use crate::logging::{Line, Logger};
 
@@ -22,14 +22,9 @@ pub(crate) struct Discovered {
 
 impl Discovered {
     fn new(scheme: &str, record: SrvRecord) -> Self {
-        let url = format!("{scheme}://{}", address(&record));
+        let url = format!("{scheme}://{}", host_port(&record.target, record.port));
         Self { url, record }
     }
-}
-
-fn address(record: &SrvRecord) -> String {
-    let SrvRecord { target, port, .. } = record;
-    if target.contains(':') { format!("[{target}]:{port}") } else { format!("{target}:{port}") }
 }
 
 /// Those that `--discovery-srv` names, without those that are not to be trusted; none without it.
@@ -97,7 +92,7 @@ async fn validated(authorities: &str, found: Vec<Discovered>) -> (Vec<Discovered
             problems.push(format!("{url:?} is insecure"));
             continue;
         }
-        let address = address(&one.record);
+        let address = host_port(&one.record.target, one.record.port);
         match timeout(DIAL_PATIENCE, TcpStream::connect(&address)).await {
             Ok(Ok(_)) => good.push(one),
             Ok(Err(error)) => {

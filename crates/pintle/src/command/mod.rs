@@ -58,6 +58,11 @@ impl Stopped {
     }
 }
 
+/// An address as Go writes it: a host with colons stands in brackets.
+pub(crate) fn host_port(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// What the system says was wrong, as Go says it.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string().to_lowercase();

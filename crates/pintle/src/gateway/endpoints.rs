@@ -3,7 +3,7 @@
 use net::SrvRecord;
 
 use crate::bootstrap::Lookup;
-use crate::command::{Flags, Stopped, discover};
+use crate::command::{Flags, Stopped, discover, host_port};
 use crate::logging::Logger;
 
 /// A place to forward to.
@@ -19,8 +19,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     pub(super) fn address(&self) -> String {
-        let Self { host, port, .. } = self;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        host_port(&self.host, self.port)
     }
 
     fn of(record: SrvRecord) -> Self {
