@@ -9,8 +9,16 @@ mod namespace;
 mod tls;
 mod watchers;
 
-use e2e::{Client, Grpc};
+use e2e::{Client, Grpc, Member, Proxy, Scratch, Server};
 use proto::etcdserverpb::{PutRequest, RangeRequest};
+
+/// A member, and a proxy before it that is told these flags.
+fn proxied(server: &Server, flags: &[&str]) -> (Scratch, Member, Proxy) {
+    let scratch = Scratch::new("proxied");
+    let member = Member::start(server, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
+    let proxy = Proxy::grpc(server, &member.endpoint(), flags).unwrap();
+    (scratch, member, proxy)
+}
 
 fn put(key: &str, value: &str) -> PutRequest {
     let (key, value) = (key.to_owned().into(), value.to_owned().into());

@@ -7,7 +7,7 @@ use proto::etcdserverpb::{
     AuthUserGrantRoleRequest, AuthenticateRequest, DeleteRangeRequest, RangeRequest,
 };
 
-use super::{get, put, read_anywhere};
+use super::{get, proxied, put, read_anywhere};
 
 fn hits(proxy: &Proxy) -> f64 {
     proxy.metric("etcd_grpc_proxy_cache_hits_total").expect("it is there")
@@ -16,9 +16,7 @@ fn hits(proxy: &Proxy) -> f64 {
 #[test]
 fn a_read_that_may_be_old_is_read_once_and_written_keys_are_read_again() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("cache");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
-    let proxy = Proxy::grpc(&pintle, &member.endpoint(), &[]).unwrap();
+    let (_scratch, member, proxy) = proxied(&pintle, &[]);
     let client = Client::connect_to(proxy.address()).unwrap();
     client.call(&put("k", "1")).unwrap();
     for _ in 0..5 {
@@ -40,10 +38,8 @@ fn a_read_that_may_be_old_is_read_once_and_written_keys_are_read_again() {
 #[test]
 fn in_order_nothing_is_older_than_what_was_read() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("cache");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
     let flags = ["--experimental-serializable-ordering"];
-    let proxy = Proxy::grpc(&pintle, &member.endpoint(), &flags).unwrap();
+    let (_scratch, member, proxy) = proxied(&pintle, &flags);
     let client = Client::connect_to(proxy.address()).unwrap();
     client.call(&put("k", "1")).unwrap();
     assert_eq!(read_anywhere(&client, "k"), "1");

@@ -3,12 +3,12 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use e2e::{Client, Cluster, Grpc, Member, Proxy, Scratch, Server, streams};
+use e2e::{Client, Cluster, Grpc, Proxy, Server, streams};
 use proto::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, WatchCreateRequest,
 };
 
-use super::put;
+use super::{proxied, put};
 use crate::cluster::alone;
 use crate::watch::{Watching, on_key, on_range, revision};
 
@@ -63,9 +63,7 @@ fn watchers_and_renewals_outlive_each_member() {
 #[test]
 fn it_ends_by_the_signal_and_tells_its_clients() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("loss");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
-    let mut proxy = Proxy::grpc(&pintle, &member.endpoint(), &[]).unwrap();
+    let (_scratch, _member, mut proxy) = proxied(&pintle, &[]);
     let client = Client::connect_to(proxy.address()).unwrap();
     client.block_on(async |grpc| {
         let mut watching = Watching::open(grpc).await;

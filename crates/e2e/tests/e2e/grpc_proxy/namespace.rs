@@ -1,12 +1,12 @@
 //! What clients of a namespace see is all there is for them.
 
-use e2e::{Client, Member, Proxy, Scratch, Server, everything};
+use e2e::{Client, Server, everything};
 use proto::etcdserverpb::{
     Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseTimeToLiveRequest, PutRequest, TxnRequest,
     compare,
 };
 
-use super::{get, put, put_by};
+use super::{get, proxied, put, put_by};
 use crate::both::put_op;
 use crate::watch::{Watching, on_all, revision};
 
@@ -18,9 +18,7 @@ fn keys(client: &Client) -> Vec<String> {
 #[test]
 fn clients_of_a_namespace_have_it_to_themselves() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("namespace");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
-    let proxy = Proxy::grpc(&pintle, &member.endpoint(), &["--namespace=ns/"]).unwrap();
+    let (_scratch, member, proxy) = proxied(&pintle, &["--namespace=ns/"]);
     let (within, without) =
         (Client::connect_to(proxy.address()).unwrap(), Client::connect(&member).unwrap());
     without.call(&put("a", "theirs")).unwrap();

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Grpc, Member, Proxy, Scratch, Server};
+use e2e::{Client, Grpc, Member, Server};
 use proto::etcdserverpb::WatchCreateRequest;
 use proto::mvccpb::Event;
 
-use super::put_by;
+use super::{proxied, put_by};
 use crate::watch::{Watching, on_key, on_range, revision};
 
 const WATCHERS: usize = 100;
@@ -23,9 +23,7 @@ fn watchers_at(member: &Member) -> f64 {
 #[test]
 fn a_hundred_watchers_are_one_at_the_member() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("watchers");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
-    let proxy = Proxy::grpc(&pintle, &member.endpoint(), &[]).unwrap();
+    let (_scratch, member, proxy) = proxied(&pintle, &[]);
     Client::connect_to(proxy.address()).unwrap().block_on(async |grpc| {
         let before = put_by(grpc, "k", "0").await;
         let mut all = Vec::new();
@@ -61,9 +59,7 @@ async fn told(grpc: &Grpc, request: WatchCreateRequest, last: i64) -> Vec<Event>
 #[test]
 fn each_has_its_wishes() {
     let Some(pintle) = Server::pintle() else { return };
-    let scratch = Scratch::new("watchers");
-    let member = Member::start(&pintle, scratch.path(), &["--unsafe-no-fsync"]).unwrap();
-    let proxy = Proxy::grpc(&pintle, &member.endpoint(), &[]).unwrap();
+    let (_scratch, _member, proxy) = proxied(&pintle, &[]);
     Client::connect_to(proxy.address()).unwrap().block_on(async |grpc| {
         let mut revisions = Vec::new();
         for key in ["a", "b", "c", "a"] {
